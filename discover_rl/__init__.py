@@ -1,0 +1,1 @@
+"""Goal-directed curricula for sparse-reward reinforcement learning."""

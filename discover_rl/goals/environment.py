@@ -1,0 +1,110 @@
+"""The environment contract: a vector of environments whose arrays are torch tensors on one device.
+
+The environment holds the dynamics, the starts and the targets. It does not hold the goal of an episode: goals
+are chosen by the training loop, change only between episodes, and reward, success and goal-dependent
+termination are functions of (achieved, desired) given by the goal space. So reward and success always refer to
+the goal acted under, and relabelling recomputes exactly what the environment would have said.
+"""
+
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from discover_rl.goals.space import GoalSpace
+
+
+class Step(NamedTuple):
+    """What one vector step returns; nothing is reset by it.
+
+    Attributes:
+        observation: The state after the step, also where the episode has ended (the "final observation").
+        terminated: The episode ended in a state whose value is zero whatever the goal (a failure, say).
+            Reaching the goal is not reported here; see ``Environment.terminate_on_success``.
+        truncated: The environment cut the episode short for a reason outside the task (a diverged
+            simulation, say). The time limit is not reported here: the loop applies ``max_episode_steps``.
+    """
+
+    observation: Float[Tensor, "env obs"]
+    terminated: Bool[Tensor, "env"]
+    truncated: Bool[Tensor, "env"]
+
+
+@runtime_checkable
+class Environment(Protocol):
+    """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
+
+    Attributes:
+        num_envs: Number of environments that step together.
+        device: Where every tensor lives.
+        observation_dim: Width of an observation.
+        action_dim: Width of an action; actions lie in [-1, 1].
+        max_episode_steps: Time limit in environment steps.
+        goal_space: What counts as achieved and as success.
+        ends_early: Whether an episode can end before the time limit. Where False, the loop skips all
+            handling of early ends.
+        terminate_on_success: Whether an episode ends when its goal is reached (reward 1 once) instead of
+            going on (reward 1 for each step within the goal).
+        generator: The generator of starts (and of noise in the dynamics); saved in checkpoints.
+    """
+
+    num_envs: int
+    device: torch.device
+    observation_dim: int
+    action_dim: int
+    max_episode_steps: int
+    goal_space: GoalSpace
+    ends_early: bool
+    terminate_on_success: bool
+    generator: torch.Generator
+
+    def reset(self, mask: Bool[Tensor, "env"] | None = None) -> Float[Tensor, "env obs"]:
+        """Start new episodes where ``mask`` is True (everywhere if None); returns all observations.
+
+        Starts differ from episode to episode, and no start has already solved its target.
+        """
+        ...
+
+    def targets(self) -> Float[Tensor, "env goal"]:
+        """The target g* of each running episode."""
+        ...
+
+    def step(self, action: Float[Tensor, "env act"]) -> Step:
+        """Advance every environment by one step.
+
+        Raises:
+            ValueError: If the shape of ``action`` is wrong.
+        """
+        ...
+
+
+class EnvironmentFactory(Protocol):
+    """What the entry-point group ``discover_rl.environments`` names: usually the environment class itself.
+
+    Attributes:
+        Config: A dataclass with complete defaults; its fields are the keys under ``env.`` in the config, and
+            its ``__post_init__`` rejects bad values with one clear sentence.
+    """
+
+    Config: ClassVar[type[Any]]
+
+    def __call__(self, config: Any, num_envs: int, device: torch.device, seed: int) -> Environment:  # noqa: ANN401
+        """Build ``num_envs`` environments on ``device``, their generator seeded with ``seed``."""
+        ...
+
+
+class DistanceToTarget(Protocol):
+    """Optional: an environment that knows the true distance, for the ``oracle`` selector and for reports."""
+
+    def distance_to_target(self, goal: Float[Tensor, "*lead goal"]) -> Float[Tensor, "*lead"]:
+        """Least number of steps from the states in which ``goal`` is achieved to the target."""
+        ...
+
+
+class Drawable(Protocol):
+    """Optional: an environment that can draw its goal space from above, for pictures of the curriculum."""
+
+    def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes, imported by pictures only
+        """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``."""
+        ...
