@@ -1,0 +1,99 @@
+"""The agent contract, and the transform of values into steps."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from discover_rl.replay import Batch
+from discover_rl.selectors import Estimate
+
+
+class Agent(Protocol):
+    """The contract. Every tensor has a leading run axis, and runs never mix.
+
+    Attributes:
+        updates_per_call: Gradient steps that one ``update`` makes.
+    """
+
+    updates_per_call: int
+
+    def act(
+        self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
+    ) -> Float[Tensor, "run batch act"]:
+        """The deterministic policy; actions in [-1, 1]."""
+        ...
+
+    def explore(
+        self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
+    ) -> Float[Tensor, "run batch act"]:
+        """The policy with exploration noise; actions in [-1, 1]."""
+        ...
+
+    def values(
+        self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]
+    ) -> Estimate:
+        """V(observation, goal) in minus steps: mean and standard deviation over the ensemble."""
+        ...
+
+    def update(self, sample: Callable[[], Batch]) -> None:
+        """Learn; ``sample`` draws a batch each time it is called."""
+        ...
+
+    def metrics(self) -> dict[str, Float[Tensor, "run"]]:
+        """What the last update said, by TensorBoard tag; tensors on the device."""
+        ...
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The networks by name, as references: what evaluation needs."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything else that learning goes on from (optimisers, targets), as references."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy tensors named as in ``parameters`` and ``state`` into place.
+
+        Raises:
+            ValueError: If a tensor is missing or has another shape.
+        """
+        ...
+
+
+def value_in_steps(
+    q: Float[Tensor, "*lead"], gamma: float, terminate_on_success: bool
+) -> Float[Tensor, "*lead"]:
+    """Turn discounted values into minus the number of steps to the goal.
+
+    With reward 1 for each step within the goal and no termination, Q is about γ^d / (1-γ) at d steps from it;
+    where success ends the episode, about γ^d. The floor keeps the logarithm finite (arXiv 2505.19850, released
+    code): v = -log_γ((1-γ)·max(Q + 0.01, 0.001)).
+
+    Args:
+        q: Values of one or more critics.
+        gamma: Discount factor.
+        terminate_on_success: Whether the goal pays once instead of at each step.
+    """
+    scale = 1.0 if terminate_on_success else 1 - gamma
+    small = scale * 0.01 if terminate_on_success else 0.01
+    return -(scale * (q + small).clamp_min(0.1 * small)).log() / math.log(gamma)
+
+
+def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Copy tensors by name, in place.
+
+    Raises:
+        ValueError: If one is missing or has another shape.
+    """
+    for name, tensor in own.items():
+        if name not in given:
+            raise ValueError(f"checkpoint: tensor {name!r} is missing; it has {', '.join(sorted(given))}")
+        if given[name].shape != tensor.shape:
+            raise ValueError(
+                f"checkpoint: tensor {name!r} has shape {tuple(given[name].shape)}, this configuration needs "
+                f"{tuple(tensor.shape)}; use the configuration that it was trained with"
+            )
+        tensor.detach().copy_(given[name])

@@ -1,0 +1,119 @@
+"""What a training run is. The dataclass holds every default; YAML files only select and override."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+RESUME_WORDS = ("auto", "never")
+AFTER_GOAL = ("random", "policy", "target")
+
+
+@dataclass
+class HindsightConfig:
+    """Which goal a replayed transition is learned from. What the shares leave over keeps the commanded goal.
+
+    Attributes:
+        future: Share relabelled with a goal achieved later in the same episode, this transition included.
+        target: Share relabelled with the target of its run.
+        random: Share relabelled with a goal achieved in a random transition of the buffer.
+    """
+
+    future: float = 0.7
+    target: float = 0.0
+    random: float = 0.0
+
+    def __post_init__(self) -> None:
+        shares = (self.future, self.target, self.random)
+        if min(shares) < 0 or sum(shares) > 1 + 1e-9:
+            raise ValueError(
+                f"hindsight: future={self.future}, target={self.target}, random={self.random} must be shares "
+                "in [0, 1] with a sum of at most 1; what is left keeps the commanded goal"
+            )
+
+
+@dataclass
+class TrainConfig:
+    """One training run of ``seeds`` stacked, independent runs.
+
+    A round is one episode in each of ``num_envs`` environments of each run, then ``gradient_steps`` updates.
+    All counts of steps are environment steps of one run.
+
+    Attributes:
+        env: Environment, a dataclass with a field ``name`` known to the group ``discover_rl.environments``.
+        selector: Goal selector, one of the dataclasses of ``discover_rl.selectors``.
+        agent: Learner, e.g. ``TD3Config``.
+        hindsight: Relabelling mix.
+        seed: Seed of the first run; run r is reported as seed + r.
+        seeds: Number of independent runs trained at once, in one process.
+        device: ``auto`` (cuda if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        num_timesteps: Environment steps of each run.
+        num_envs: Parallel environments of each run.
+        gradient_steps: Critic updates in a round.
+        batch_size: Transitions in an update.
+        buffer_size: Transitions kept per run.
+        learning_starts: Steps of uniformly random actions before learning begins.
+        num_candidates: Achieved goals among which the selector chooses, drawn anew each round.
+        after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
+            ``policy`` stays, ``target`` goes on to the target.
+        log_interval: Rounds between two rows of metrics.
+        eval_interval: Rounds between two evaluations.
+        eval_episodes: Episodes of an evaluation, per run.
+        save_interval: Rounds between two checkpoints; the last round is always saved.
+        num_threads: CPU threads of torch; 0 leaves torch's own choice.
+        cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
+        resume: ``auto`` goes on from the checkpoint in the run folder if there is one, ``never`` starts afresh,
+            or the path of a run folder to go on from.
+        run_dir: Where everything is written; derived from the configuration if empty.
+    """
+
+    env: Any = None
+    selector: Any = None
+    agent: Any = None
+    hindsight: HindsightConfig = field(default_factory=HindsightConfig)
+    seed: int = 0
+    seeds: int = 1
+    device: str = "auto"
+    num_timesteps: float = 500_000
+    num_envs: int = 32
+    gradient_steps: int = 200
+    batch_size: int = 256
+    buffer_size: int = 1_000_000
+    learning_starts: int = 3_200
+    num_candidates: int = 5_000
+    after_goal: str = "random"
+    log_interval: int = 5
+    eval_interval: int = 10
+    eval_episodes: int = 50
+    save_interval: int = 50
+    num_threads: int = 0
+    cudagraphs: bool = True
+    resume: str = "auto"
+    run_dir: str = ""
+
+    def __post_init__(self) -> None:
+        positive = (
+            "seeds",
+            "num_timesteps",
+            "num_envs",
+            "batch_size",
+            "buffer_size",
+            "num_candidates",
+            "log_interval",
+            "eval_interval",
+            "eval_episodes",
+            "save_interval",
+        )
+        for key in positive:
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+        for key in ("seed", "gradient_steps", "learning_starts", "num_threads"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
+        if self.num_candidates < self.num_envs:
+            raise ValueError(
+                f"num_candidates={self.num_candidates} is less than num_envs={self.num_envs}; "
+                "the selector needs a candidate for each environment"
+            )
+        if self.after_goal not in AFTER_GOAL:
+            raise ValueError(f"after_goal is {self.after_goal!r}; allowed: {', '.join(AFTER_GOAL)}")
+        if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
+            raise ValueError(f"device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")

@@ -1,0 +1,106 @@
+"""Hindsight relabelling (Andrychowicz et al. 2017, arXiv 1707.01495) as a pure function of tensors."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from discover_rl.config import HindsightConfig
+from discover_rl.goals import GoalSpace
+from discover_rl.replay.buffer import ReplayBuffer
+
+
+class Batch(NamedTuple):
+    """A batch to learn from; reward and terminated belong to ``goal``."""
+
+    observation: Float[Tensor, "run batch obs"]
+    action: Float[Tensor, "run batch act"]
+    next_observation: Float[Tensor, "run batch obs"]
+    goal: Float[Tensor, "run batch goal"]
+    reward: Float[Tensor, "run batch"]
+    terminated: Float[Tensor, "run batch"]
+
+
+def steps_to_end(done: Bool[Tensor, "*lead time env"]) -> Int[Tensor, "*lead time env"]:
+    """For each transition the number of transitions that follow in its episode.
+
+    Args:
+        done: True at the last transition of an episode. The last step of the block ends every episode.
+    """
+    num_steps = done.shape[-2]
+    time = torch.arange(num_steps, device=done.device)[:, None].expand_as(done)
+    end = torch.where(done, time, num_steps - 1)
+    # the first end at or after t: a running minimum from the back
+    return end.flip(-2).cummin(-2).values.flip(-2) - time
+
+
+def relabel(
+    commanded: Float[Tensor, "run batch goal"],
+    future: Float[Tensor, "run batch goal"],
+    target: Float[Tensor, "run batch goal"],
+    random: Float[Tensor, "run batch goal"],
+    uniform: Float[Tensor, "run batch"],
+    config: HindsightConfig,
+) -> Float[Tensor, "run batch goal"]:
+    """Choose among four goals for each transition by its own uniform number in [0, 1).
+
+    In [0, future) the future goal, then the target, then the random goal, above that the commanded one.
+    """
+    first = config.future
+    second, third = first + config.target, first + config.target + config.random
+    u = uniform[..., None]
+    goal = torch.where(u < first, future, commanded)
+    if config.target:
+        goal = torch.where((u >= first) & (u < second), target, goal)
+    if config.random:
+        goal = torch.where((u >= second) & (u < third), random, goal)
+    return goal
+
+
+def sample_batch(
+    buffer: ReplayBuffer,
+    batch_size: int,
+    goal_space: GoalSpace,
+    targets: Float[Tensor, "run env goal"],
+    config: HindsightConfig,
+    terminate_on_success: bool,
+    generator: torch.Generator,
+) -> Batch:
+    """Draw transitions uniformly and relabel them; reward and terminated are recomputed for every one.
+
+    The future goal of transition t is the goal achieved after step t + k, with k uniform over the rest of the
+    episode from 0 on; a time limit is no termination.
+
+    Args:
+        buffer: Where from.
+        batch_size: Transitions per run.
+        goal_space: Says what is achieved and what counts as success.
+        targets: The present target of each environment, for the ``target`` share.
+        config: The mix.
+        terminate_on_success: Whether reaching the goal ends an episode.
+        generator: Source of all random numbers.
+    """
+    layout, device = buffer.layout, buffer.rows.device
+    index = buffer.draw(batch_size, generator)
+    observation, action, next_observation, commanded, terminated, to_end = layout.split(buffer.gather(index))
+    uniform = torch.rand(2, *index.shape, device=device, generator=generator)
+    steps = to_end[..., 0]
+    offset = torch.minimum((uniform[0] * (steps + 1)).floor(), steps).long()
+    later = layout.split(buffer.gather(index + offset * buffer.num_envs))[2]
+    achieved = goal_space.achieved(next_observation)
+    random = achieved.roll(1, dims=1)  # the batch is a uniform draw, so a neighbour's goal is one too
+    goal = relabel(
+        commanded,
+        goal_space.achieved(later),
+        targets.gather(1, (index % buffer.num_envs)[..., None].expand_as(commanded)),
+        random,
+        uniform[1],
+        config,
+    )
+    success = goal_space.success(achieved, goal)
+    reward = success.float()
+    ended = terminated[..., 0]
+    if terminate_on_success:
+        ended = torch.maximum(ended, reward)
+    return Batch(observation, action, next_observation, goal, reward, ended)

@@ -1,0 +1,192 @@
+"""The folder of a run: what is written there before training, and how a run is found again.
+
+config.yaml         the resolved configuration
+versions.json       packages, Python, device, git commit
+metrics.csv         one row per seed and log time
+tensorboard/        the same rows
+model.safetensors   the networks, newest
+checkpoint.safetensors   everything that training goes on from, newest
+curriculum.png      the goals chosen over time
+"""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from discover_rl.agents import AGENT_CONFIGS
+from discover_rl.checkpoint import load_note
+from discover_rl.config import TrainConfig, did_you_mean, load_plugin
+from discover_rl.report.atomic import write_atomically
+from discover_rl.selectors import SELECTORS
+
+CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
+MODEL, CHECKPOINT, PICTURE = "model.safetensors", "checkpoint.safetensors", "curriculum.png"
+
+PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
+# what may differ between a run and its continuation
+FREE_KEYS = (
+    "num_timesteps",
+    "device",
+    "num_threads",
+    "cudagraphs",
+    "resume",
+    "run_dir",
+    "log_interval",
+    "eval_interval",
+    "save_interval",
+)
+
+
+def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
+    """Build the typed configuration from plain data, as YAML or Hydra give it.
+
+    Raises:
+        ValueError: If a key is unknown or a value is not allowed, in one sentence.
+    """
+    parts = dict(mapping)
+    for group, find in (("env", _env_config), ("selector", SELECTORS.get), ("agent", AGENT_CONFIGS.get)):
+        given = parts.get(group)
+        if given is None:
+            raise ValueError(f"{group} is not set; choose one, e.g. {group}=...")
+        name = given.get("name")
+        schema = find(name)
+        if schema is None:
+            known = SELECTORS if group == "selector" else AGENT_CONFIGS
+            raise ValueError(
+                f"{group}.name is {name!r}{did_you_mean(str(name), known)}; allowed: {', '.join(sorted(known))}"
+            )
+        parts[group] = _typed(schema, given, f"{group}.")
+    rest = {key: value for key, value in parts.items() if key not in ("env", "selector", "agent")}
+    plain = _typed(TrainConfig, rest, "")
+    return dataclasses.replace(plain, env=parts["env"], selector=parts["selector"], agent=parts["agent"])
+
+
+def _env_config(name: str) -> type:
+    return load_plugin("discover_rl.environments", name).Config
+
+
+def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: ANN401
+    allowed = [field.name for field in dataclasses.fields(schema)]
+    for key in given:
+        if key not in allowed:
+            raise ValueError(
+                f"unknown key {prefix}{key}{did_you_mean(key, allowed)}; allowed: {', '.join(allowed)}"
+            )
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
+    except OmegaConfBaseException as error:
+        key = error.full_key or ""
+        raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
+
+
+def config_to_mapping(config: TrainConfig) -> dict[str, Any]:
+    """Plain data, as written to ``config.yaml``."""
+    return dataclasses.asdict(config)
+
+
+def save_config(run_dir: Path, config: TrainConfig, device: torch.device) -> None:
+    """Write the configuration and what it ran on, before training."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    yaml = OmegaConf.to_yaml(OmegaConf.create(config_to_mapping(config)))
+    write_atomically(run_dir / CONFIG, yaml.encode())
+    write_atomically(run_dir / VERSIONS, json.dumps(versions(device), indent=2).encode())
+
+
+def load_config(run_dir: Path) -> TrainConfig:
+    """Read the configuration of a run folder.
+
+    Raises:
+        ValueError: If the folder is not one of a run, or its configuration does not fit this version.
+    """
+    path = run_dir / CONFIG
+    if not path.is_file():
+        raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
+    mapping = OmegaConf.to_container(OmegaConf.load(path))
+    if not isinstance(mapping, dict):
+        raise ValueError(f"{path} is not a configuration: it must hold keys and values")
+    return config_from_mapping({str(key): value for key, value in mapping.items()})
+
+
+def versions(device: torch.device) -> dict[str, str]:
+    """Package versions, Python, platform, device name and, in a git checkout, the commit."""
+    found = {"python": platform.python_version(), "platform": platform.platform(), "device": str(device)}
+    if device.type == "cuda":
+        found["device_name"] = torch.cuda.get_device_name(device)
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return found
+    if commit.returncode == 0:
+        found["git_commit"] = commit.stdout.strip()
+    return found
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Eight hex digits that tell apart configurations that may not continue one another."""
+    mapping = {key: value for key, value in config_to_mapping(config).items() if key not in FREE_KEYS}
+    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
+    """Keys on which two configurations may not differ if one is to continue the other, but do."""
+    a, b = config_to_mapping(one), config_to_mapping(other)
+    return [key for key in a if key not in FREE_KEYS and a[key] != b[key]]
+
+
+def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
+    """Where a run is written, and whether it goes on from a checkpoint there.
+
+    With ``resume=auto`` the folder follows from the configuration, so the same command after a kill goes on
+    where it stopped; a finished run is left alone and a new numbered folder taken.
+
+    Args:
+        config: The configuration.
+        label: Name of the environment for the folder; ``config.env.name`` if empty.
+
+    Raises:
+        ValueError: If the folder that ``resume`` names is not that of a run, or of one with another
+            configuration.
+    """
+    if config.resume not in ("auto", "never"):
+        run_dir = Path(config.resume)
+        if differing := differing_keys(load_config(run_dir), config):
+            raise ValueError(
+                f"resume={run_dir}: the run there was made with another {', '.join(differing)}; "
+                "give the same values, or start afresh with resume=never"
+            )
+        if not (run_dir / CHECKPOINT).is_file():
+            raise ValueError(f"resume={run_dir}: there is no {CHECKPOINT} to go on from")
+        return run_dir, True
+    name = (label or config.env.name).replace("/", "_")
+    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
+    first = Path(config.run_dir) if config.run_dir else Path("runs") / stem
+    for number in range(1, 10_000):
+        run_dir = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not (run_dir / CONFIG).exists():
+            return run_dir, False
+        if config.resume == "never":
+            continue
+        if differing_keys(load_config(run_dir), config):
+            continue
+        if _steps_done(run_dir) < config.num_timesteps:
+            return run_dir, (run_dir / CHECKPOINT).is_file()
+    raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
+
+
+def _steps_done(run_dir: Path) -> float:
+    return load_note(run_dir / CHECKPOINT).get("num_timesteps", 0) if (run_dir / CHECKPOINT).is_file() else 0

@@ -1,0 +1,95 @@
+"""Selectors without a model of what is worth practising: HER, random goals, and the oracle."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
+from discover_rl.selectors.score import pick
+
+
+@dataclass(frozen=True)
+class _Stateless:
+    """Selectors that learn nothing from success."""
+
+    @property
+    def needs_values(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def needs_distance(self) -> bool:
+        """No."""
+        return False
+
+    def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
+        """Nothing to remember."""
+        return initial_state(lead, device, 0.0, 0.0)
+
+    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
+        """The same state."""
+        del success_rate
+        return state
+
+
+@dataclass(frozen=True)
+class HER(_Stateless):
+    """Always the target; all learning from easier goals is left to hindsight (arXiv 1707.01495)."""
+
+    name: str = "her"
+
+    def select(
+        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
+    ) -> Choice:
+        """The target for every episode."""
+        del state, generator
+        shape = (*candidates.goals.shape[:-2], num_envs)
+        device = candidates.goals.device
+        return Choice(
+            torch.zeros(shape, dtype=torch.int64, device=device),
+            torch.ones(shape, dtype=torch.bool, device=device),
+        )
+
+
+@dataclass(frozen=True)
+class Random(_Stateless):
+    """Any achieved goal, as often as it was visited."""
+
+    name: str = "random"
+
+    def select(
+        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
+    ) -> Choice:
+        """A uniform draw without replacement from the valid candidates."""
+        del state
+        valid = candidates.valid
+        noise = torch.rand(valid.shape, device=valid.device, generator=generator)
+        return pick(noise, valid, num_envs, "top")
+
+
+@dataclass(frozen=True)
+class Oracle(_Stateless):
+    """For diagnosis: goals a fixed number of true steps beyond what the agent has made its own.
+
+    The achieved goal nearest to the target by the environment's own distance. It tells failures of the goal
+    choice from failures of the learner.
+    """
+
+    name: str = "oracle"
+    pick: str = "pools"
+
+    @property
+    def needs_distance(self) -> bool:
+        """Yes."""
+        return True
+
+    def select(
+        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
+    ) -> Choice:
+        """The candidates with the least true distance."""
+        del state, generator
+        if candidates.distance is None:
+            raise ValueError("selector oracle: Candidates.distance must be filled")
+        return pick(-candidates.distance, candidates.valid, num_envs, self.pick)

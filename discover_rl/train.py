@@ -1,0 +1,428 @@
+"""The whole program. ``Trainer.train_round`` is the algorithm, ``Trainer.run`` what surrounds it:
+
+choose goals -> roll out one episode per environment -> store -> learn -> adapt alpha -> log -> evaluate -> save
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
+from discover_rl.checkpoint import (
+    CheckpointError,
+    generator_tensors,
+    load_checkpoint,
+    restore_generators,
+    save_checkpoint,
+)
+from discover_rl.config import TrainConfig
+from discover_rl.evaluate import Evaluation, evaluate
+from discover_rl.nets import Captured
+from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
+from discover_rl.report import MetricsWriter, ProgressLine
+from discover_rl.report.pictures import GoalHistory, save_pictures
+from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
+from discover_rl.selectors import Candidates, SelectorState
+
+
+class Round:
+    """What one round works on: tensors that keep their addresses, so that a CUDA graph can be replayed.
+
+    Attributes:
+        observation: Current observations.
+        goals: Goals that the episodes are commanded to.
+        targets: Targets of the episodes.
+        use_target: Whether an episode is commanded to its own target.
+        reached: Whether the first episode of an environment reached its goal.
+        block: Transitions of the round, see ``RowLayout``.
+        done: Last transitions of episodes.
+        selected_success: Share of the selector's goals that were reached.
+        target_success: Share of the episodes that came to the target, whatever their goal.
+        achievability, novelty, relevance: Means over the chosen goals, in steps.
+    """
+
+    def __init__(self, num_runs: int, num_envs: int, num_steps: int, layout: RowLayout, device: torch.device):
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(num_runs, *shape, dtype=dtype, device=device)
+
+        self.observation = zeros(num_envs, layout.observation_dim)
+        self.goals = zeros(num_envs, layout.goal_dim)
+        self.targets = zeros(num_envs, layout.goal_dim)
+        self.use_target = zeros(num_envs, dtype=torch.bool)
+        self.reached = zeros(num_envs, dtype=torch.bool)
+        self.block = zeros(num_steps, num_envs, layout.width)
+        self.done = zeros(num_steps, num_envs, dtype=torch.bool)
+        self.selected_success = zeros()
+        self.target_success = zeros()
+        self.achievability, self.novelty, self.relevance = zeros(), zeros(), zeros()
+
+    def metrics(self) -> dict[str, Float[Tensor, "run"]]:
+        """By TensorBoard tag."""
+        return {
+            "rollout/success_rate": self.target_success,
+            "goal/selected_success_rate": self.selected_success,
+            "goal/achievability": self.achievability,
+            "goal/novelty": self.novelty,
+            "goal/relevance": self.relevance,
+        }
+
+
+class Trainer:
+    """Everything that a training run holds in memory, and the algorithm.
+
+    Args:
+        config: What to train.
+
+    Raises:
+        ValueError: If parts of the configuration do not fit together.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        validate(config)
+        self.config = config
+        self.device = pick_device(config.device)
+        self.num_runs, self.num_envs = config.seeds, config.num_envs
+        sources = random_sources(config.seed, self.device)
+        self.generators = sources.generators
+        self.env = make_environment(config.env, self.num_runs * self.num_envs, self.device, sources.env_seed)
+        self.eval_env = make_environment(
+            config.env, self.num_runs * config.eval_episodes, self.device, sources.eval_seed
+        )
+        self.space = self.env.goal_space
+        self.num_steps = self.env.max_episode_steps
+        self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
+        self.selector = config.selector
+        self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
+        self.buffer = ReplayBuffer(
+            self.num_runs, self.num_envs, self.num_steps, config.buffer_size, self.layout, self.device
+        )
+        self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
+        self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
+        self.rounds = 0
+        self.history = GoalHistory()
+        # candidate c is scored from the start and to the target of environment c mod num_envs
+        self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
+        self._capture()
+
+    def _capture(self) -> None:
+        capture = partial(
+            Captured,
+            generators=[*self.generators.values(), self.env.generator],
+            enabled=self.config.cudagraphs and self.device.type == "cuda",
+        )
+        self._choose_goals = capture(self.choose_goals)
+        self._roll_out = capture(self.roll_out)
+        self._adapt = capture(self.adapt)
+        self._update = capture(lambda: self.agent.update(self.sample))
+
+    # -- one round ---------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def choose_goals(self) -> None:
+        """Start new episodes and let the selector choose the goal of each."""
+        state, lead = self.round, (self.num_runs, self.num_envs)
+        state.observation.copy_(self.env.reset().unflatten(0, lead))
+        state.targets.copy_(self.env.targets().unflatten(0, lead))
+        candidates = self.candidates()
+        choice = self.selector.select(
+            self.selector_state, candidates, self.num_envs, self.generators["goals"]
+        )
+        chosen = candidates.goals.gather(1, choice.index[..., None].expand(-1, -1, self.space.dim))
+        state.use_target.copy_(choice.use_target)
+        state.goals.copy_(torch.where(choice.use_target[..., None], state.targets, chosen))
+        if candidates.start is not None and candidates.target is not None:
+            for total, estimate in (
+                (state.achievability, candidates.start.mean),
+                (state.novelty, candidates.start.std),
+                (state.relevance, candidates.target.mean),
+            ):
+                total.copy_(_mean_where(estimate.gather(1, choice.index), ~choice.use_target))
+
+    def candidates(self) -> Candidates:
+        """Visited states drawn uniformly from the buffer, and what the selector wants to know of them."""
+        space, state, episode = self.space, self.round, self._episode_of_candidate
+        index = self.buffer.draw(self.config.num_candidates, self.generators["goals"])
+        visited = self.layout.split(self.buffer.gather(index))[2]
+        goals = space.achieved(visited)
+        starts, targets = state.observation[:, episode], state.targets[:, episode]
+        # a goal that the start has solved already teaches nothing; an empty buffer holds none
+        valid = ~space.success(space.achieved(starts), goals) & (self.buffer.size > 0)
+        values = self.selector.needs_values
+        return Candidates(
+            goals=goals,
+            valid=valid,
+            start=self.agent.values(starts, goals) if values else None,
+            target=self.agent.values(visited, targets) if values else None,
+            desired=state.targets,
+            distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
+        )
+
+    @torch.no_grad()
+    def roll_out(self) -> None:
+        """One episode of full length in every environment, or several that end early."""
+        state, space, lead = self.round, self.space, (self.num_runs, self.num_envs)
+        config, layout = self.config, self.layout
+        observation, goal, own_target = state.observation, state.goals, state.use_target
+        first = torch.ones_like(state.use_target)
+        state.reached.zero_()
+        came_to_target = torch.zeros_like(first)
+        begins = (self.buffer.size < config.learning_starts).expand(lead)
+        wander = begins
+        for t in range(self.num_steps):
+            action = torch.where(
+                wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal)
+            )
+            step = self.env.step(action.flatten(0, 1))
+            following = step.observation.unflatten(0, lead)
+            achieved = space.achieved(following)
+            reached = space.success(achieved, goal)
+            state.reached |= reached & first
+            came_to_target |= space.success(achieved, state.targets) & first
+            terminated = step.terminated.unflatten(0, lead)
+            columns = [observation, action, following, goal, terminated[..., None].float()]
+            state.block[:, t, :, :-1] = torch.cat(columns, dim=-1)
+            if config.after_goal == "random":
+                wander = wander | (reached & ~own_target)
+            elif config.after_goal == "target":
+                goal = torch.where(reached[..., None], state.targets, goal)
+            observation = following
+            ended = terminated | step.truncated.unflatten(0, lead)
+            if self.env.terminate_on_success:
+                ended = ended | reached
+            state.done[:, t] = ended
+            if self.env.ends_early or self.env.terminate_on_success:
+                observation = self.env.reset(ended.flatten()).unflatten(0, lead)
+                wander = torch.where(ended, begins, wander)
+                first = first & ~ended
+        state.block[..., -1] = steps_to_end(state.done)
+        state.selected_success.copy_(_selected_rate(state.reached, state.use_target))
+        state.target_success.copy_(came_to_target.float().mean(1))
+
+    def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
+        """Uniform in [-1, 1]."""
+        shape = (*lead, self.env.action_dim)
+        return torch.rand(shape, device=self.device, generator=self.generators["explore"]) * 2 - 1
+
+    def sample(self) -> Batch:
+        """A relabelled batch for the learner."""
+        return sample_batch(
+            self.buffer,
+            self.config.batch_size,
+            self.space,
+            self.round.targets,
+            self.config.hindsight,
+            self.env.terminate_on_success,
+            self.generators["replay"],
+        )
+
+    @torch.no_grad()
+    def adapt(self) -> None:
+        """Let the selector learn from the share of its goals that were achieved."""
+        adapted = self.selector.update(self.selector_state, self.round.selected_success)
+        for old, new in zip(self.selector_state, adapted, strict=True):
+            old.copy_(new)
+
+    def learn(self) -> None:
+        """The gradient steps of a round."""
+        if self.num_timesteps < self.config.learning_starts:
+            return
+        for _ in range(self.config.gradient_steps // self.agent.updates_per_call):
+            self._update()
+
+    def train_round(self) -> None:
+        """One round of the algorithm."""
+        self._choose_goals()
+        self._roll_out()
+        self.buffer.add(self.round.block)
+        self.learn()
+        self._adapt()
+        self.rounds += 1
+
+    # -- the run -----------------------------------------------------------------------------------------
+
+    @property
+    def num_timesteps(self) -> int:
+        """Environment steps of each run so far."""
+        return self.rounds * self.buffer.round_size
+
+    def run(self, run_dir: Path, resume: bool) -> None:
+        """Train to the end, writing everything into ``run_dir``.
+
+        Args:
+            run_dir: Folder of the run.
+            resume: Whether to go on from the checkpoint there.
+
+        Raises:
+            FloatingPointError: If a network or an action has become nan; the last checkpoint is kept.
+            OSError: If a file cannot be written; the last checkpoint is kept.
+        """
+        config = self.config
+        if resume:
+            self.restore(run_dir / CHECKPOINT)
+        save_config(run_dir, config, self.device)
+        total = math.ceil(config.num_timesteps / self.buffer.round_size) * self.buffer.round_size
+        with (
+            MetricsWriter(run_dir, self.seeds, self.num_timesteps if resume else None) as writer,
+            ProgressLine(total, self.num_timesteps, config.selector.name) as progress,
+        ):
+            evaluation = None
+            start, steps_before = time.monotonic(), self.num_timesteps
+            while self.num_timesteps < total:
+                self.train_round()
+                if self._due(config.log_interval, total):
+                    row = self.log_row()
+                    elapsed = time.monotonic() - start
+                    row["time/fps"] = (self.num_timesteps - steps_before) * self.num_runs / elapsed
+                    row["time/time_elapsed"] = elapsed
+                    if self._due(config.eval_interval, total):
+                        evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
+                        row |= _to_numpy(evaluation.metrics())
+                    writer.write(self.num_timesteps, row)
+                    progress.update(self.num_timesteps, **_headline(row))
+                if self._due(config.save_interval, total):
+                    self.save(run_dir)
+            if evaluation is not None:
+                self._save_pictures(run_dir, evaluation, writer)
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seed of each run."""
+        return [self.config.seed + run for run in range(self.num_runs)]
+
+    def _due(self, interval: int, total: int) -> bool:
+        return self.rounds % interval == 0 or self.num_timesteps >= total
+
+    def log_row(self) -> dict[str, Float[np.ndarray, "run"] | float]:
+        """Metrics by tag, read back from the device, and checked.
+
+        Raises:
+            FloatingPointError: If one of the losses is not finite, or an action was nan.
+        """
+        row = _to_numpy({**self.round.metrics(), **self.agent.metrics()})
+        row["goal/alpha"] = self.selector_state.alpha.cpu().numpy().copy()
+        row["train/n_updates"] = float(self.rounds * self.config.gradient_steps)
+        for tag, value in row.items():
+            bad = ~np.isfinite(np.atleast_1d(value))
+            if bad.any():
+                raise FloatingPointError(
+                    f"{tag} is not finite in the run of seed {self.seeds[int(bad.argmax())]} after "
+                    f"{self.num_timesteps} steps; lower agent.learning_rate, or look at what the environment returns"
+                )
+        invalid = getattr(self.env, "invalid_actions", None)
+        if invalid is not None and bool(invalid.any()):
+            raise FloatingPointError(
+                f"{int(invalid.sum())} environments were given actions that are not numbers"
+            )
+        self.history.add(self.num_timesteps, self.round.goals, self.round.reached)
+        return row
+
+    def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
+        figures = save_pictures(run_dir, self.seeds, self.history, self.eval_env, evaluation.achieved)
+        for seed, figure in figures.items():
+            writer.figure(self.num_timesteps, "goal/curriculum", figure, seed)
+
+    # -- checkpoints -------------------------------------------------------------------------------------
+
+    def _all_generators(self) -> dict[str, torch.Generator]:
+        return {**self.generators, "env": self.env.generator, "eval_env": self.eval_env.generator}
+
+    def save(self, run_dir: Path) -> None:
+        """Write the networks, and everything that training goes on from.
+
+        Raises:
+            OSError: If a file cannot be written; the old one is unchanged.
+        """
+        note = {
+            "rounds": self.rounds,
+            "num_timesteps": self.num_timesteps,
+            "seeds": self.seeds,
+            "rounds_added": self.buffer.rounds_added,
+        }
+        save_checkpoint(run_dir / MODEL, self.agent.parameters(), note)
+        tensors = {
+            **self.agent.parameters(),
+            **self.agent.state(),
+            **generator_tensors(self._all_generators()),
+            **self.history.tensors(),
+            "buffer/rows": self.buffer.filled(),
+            "selector/alpha": self.selector_state.alpha,
+            "selector/cutoff": self.selector_state.cutoff,
+        }
+        save_checkpoint(run_dir / CHECKPOINT, tensors, note)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: If it cannot be used.
+        """
+        tensors, note = load_checkpoint(path, self.device)
+        try:
+            self.agent.load(tensors)
+            self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
+            for name, own in self.selector_state._asdict().items():
+                own.copy_(tensors[f"selector/{name}"])
+            self.history = GoalHistory.from_tensors(tensors)
+            self.rounds = note["rounds"]
+        except KeyError as error:
+            raise CheckpointError(f"checkpoint {path}: {error} is missing; it is incomplete") from error
+        except ValueError as error:
+            raise CheckpointError(f"checkpoint {path}: {error}") from error
+        restore_generators(self._all_generators(), tensors)
+
+
+def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> Trainer:
+    """Train, and return what was trained.
+
+    Args:
+        config: What to train.
+        run_dir: Where everything is written, see ``run_folder``.
+        resume: Whether to go on from the checkpoint in ``run_dir``.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    trainer = Trainer(config)
+    trainer.run(run_dir, resume)
+    return trainer
+
+
+def true_distance(env: object, goals: Float[Tensor, "run cand goal"]) -> Float[Tensor, "run cand"]:
+    """The environment's own distance to the target.
+
+    Raises:
+        ValueError: If it knows none.
+    """
+    measure = getattr(env, "distance_to_target", None)
+    if measure is None:
+        raise ValueError(
+            "selector=oracle needs an environment with distance_to_target(goal); choose another one"
+        )
+    return measure(goals)
+
+
+def _to_numpy(metrics: Mapping[str, Tensor]) -> dict[str, Float[np.ndarray, "run"] | float]:
+    return {tag: value.float().cpu().numpy().copy() for tag, value in metrics.items()}
+
+
+def _headline(row: Mapping[str, Float[np.ndarray, "run"] | float]) -> dict[str, float]:
+    shown = {"success": "eval/success_rate", "goals": "goal/selected_success_rate", "alpha": "goal/alpha"}
+    return {name: float(np.mean(row[tag])) for name, tag in shown.items() if tag in row}
+
+
+def _mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:
+    return (x * mask).sum(1) / mask.sum(1).clamp_min(1)
+
+
+def _selected_rate(
+    reached: Bool[Tensor, "run env"], use_target: Bool[Tensor, "run env"]
+) -> Float[Tensor, "run"]:
+    """Success rate over the selector's own goals; over all where every episode went to its target."""
+    all_target = use_target.all(1, keepdim=True)
+    return _mean_where(reached.float(), ~use_target | all_target)
