@@ -58,9 +58,7 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(
-            f"device={name} but torch sees no CUDA device; use device=cpu, or install a CUDA build"
-        )
+        raise ValueError(f"device={name} but torch sees no CUDA device; use device=cpu, or install a CUDA build")
     device = torch.device(name)
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
@@ -128,6 +126,4 @@ def validate(config: TrainConfig) -> None:
         raise ValueError("selector and agent must be set, e.g. selector=discover agent=td3")
     delay = getattr(config.agent, "policy_delay", 1)
     if config.gradient_steps % delay:
-        raise ValueError(
-            f"gradient_steps={config.gradient_steps} must be a multiple of agent.policy_delay={delay}"
-        )
+        raise ValueError(f"gradient_steps={config.gradient_steps} must be a multiple of agent.policy_delay={delay}")

@@ -78,9 +78,7 @@ def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: AN
     allowed = [field.name for field in dataclasses.fields(schema)]
     for key in given:
         if key not in allowed:
-            raise ValueError(
-                f"unknown key {prefix}{key}{did_you_mean(key, allowed)}; allowed: {', '.join(allowed)}"
-            )
+            raise ValueError(f"unknown key {prefix}{key}{did_you_mean(key, allowed)}; allowed: {', '.join(allowed)}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
     except OmegaConfBaseException as error:

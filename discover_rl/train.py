@@ -131,9 +131,7 @@ class Trainer:
         state.observation.copy_(self.env.reset().unflatten(0, lead))
         state.targets.copy_(self.env.targets().unflatten(0, lead))
         candidates = self.candidates()
-        choice = self.selector.select(
-            self.selector_state, candidates, self.num_envs, self.generators["goals"]
-        )
+        choice = self.selector.select(self.selector_state, candidates, self.num_envs, self.generators["goals"])
         chosen = candidates.goals.gather(1, choice.index[..., None].expand(-1, -1, self.space.dim))
         state.use_target.copy_(choice.use_target)
         state.goals.copy_(torch.where(choice.use_target[..., None], state.targets, chosen))
@@ -176,9 +174,7 @@ class Trainer:
         begins = (self.buffer.size < config.learning_starts).expand(lead)
         wander = begins
         for t in range(self.num_steps):
-            action = torch.where(
-                wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal)
-            )
+            action = torch.where(wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal))
             step = self.env.step(action.flatten(0, 1))
             following = step.observation.unflatten(0, lead)
             achieved = space.achieved(following)
@@ -218,7 +214,7 @@ class Trainer:
             self.space,
             self.round.targets,
             self.config.hindsight,
-            self.env.terminate_on_success,
+            self.agent.goal_is_terminal,
             self.generators["replay"],
         )
 
@@ -317,9 +313,7 @@ class Trainer:
                 )
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
-            raise FloatingPointError(
-                f"{int(invalid.sum())} environments were given actions that are not numbers"
-            )
+            raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
         self.history.add(self.num_timesteps, self.round.goals, self.round.reached)
         return row
 
@@ -401,9 +395,7 @@ def true_distance(env: object, goals: Float[Tensor, "run cand goal"]) -> Float[T
     """
     measure = getattr(env, "distance_to_target", None)
     if measure is None:
-        raise ValueError(
-            "selector=oracle needs an environment with distance_to_target(goal); choose another one"
-        )
+        raise ValueError("selector=oracle needs an environment with distance_to_target(goal); choose another one")
     return measure(goals)
 
 
@@ -420,9 +412,7 @@ def _mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> F
     return (x * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
-def _selected_rate(
-    reached: Bool[Tensor, "run env"], use_target: Bool[Tensor, "run env"]
-) -> Float[Tensor, "run"]:
+def _selected_rate(reached: Bool[Tensor, "run env"], use_target: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:
     """Success rate over the selector's own goals; over all where every episode went to its target."""
     all_target = use_target.all(1, keepdim=True)
     return _mean_where(reached.float(), ~use_target | all_target)

@@ -16,9 +16,11 @@ class Agent(Protocol):
 
     Attributes:
         updates_per_call: Gradient steps that one ``update`` makes.
+        goal_is_terminal: Whether batches should mark transitions into their goal as terminated.
     """
 
     updates_per_call: int
+    goal_is_terminal: bool
 
     def act(
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
@@ -32,9 +34,7 @@ class Agent(Protocol):
         """The policy with exploration noise; actions in [-1, 1]."""
         ...
 
-    def values(
-        self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]
-    ) -> Estimate:
+    def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """V(observation, goal) in minus steps: mean and standard deviation over the ensemble."""
         ...
 
@@ -63,9 +63,7 @@ class Agent(Protocol):
         ...
 
 
-def value_in_steps(
-    q: Float[Tensor, "*lead"], gamma: float, terminate_on_success: bool
-) -> Float[Tensor, "*lead"]:
+def value_in_steps(q: Float[Tensor, "*lead"], gamma: float, goal_is_terminal: bool) -> Float[Tensor, "*lead"]:
     """Turn discounted values into minus the number of steps to the goal.
 
     With reward 1 for each step within the goal and no termination, Q is about γ^d / (1-γ) at d steps from it;
@@ -75,10 +73,10 @@ def value_in_steps(
     Args:
         q: Values of one or more critics.
         gamma: Discount factor.
-        terminate_on_success: Whether the goal pays once instead of at each step.
+        goal_is_terminal: Whether the goal pays once instead of at each step.
     """
-    scale = 1.0 if terminate_on_success else 1 - gamma
-    small = scale * 0.01 if terminate_on_success else 0.01
+    scale = 1.0 if goal_is_terminal else 1 - gamma
+    small = scale * 0.01 if goal_is_terminal else 0.01
     return -(scale * (q + small).clamp_min(0.1 * small)).log() / math.log(gamma)
 
 

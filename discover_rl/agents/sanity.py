@@ -43,6 +43,7 @@ class ZeroAgent:
     """
 
     updates_per_call = 1
+    goal_is_terminal = False
 
     def __init__(self, num_runs: int, action_dim: int, generator: torch.Generator) -> None:
         self.num_runs, self.action_dim, self.generator = num_runs, action_dim, generator
@@ -59,9 +60,7 @@ class ZeroAgent:
         """The same as ``act``."""
         return self.act(observation, goal)
 
-    def values(
-        self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]
-    ) -> Estimate:
+    def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Zeros: it has no opinion."""
         zeros = observation.new_zeros(observation.shape[:-1])
         return Estimate(zeros, zeros)

@@ -29,10 +29,16 @@ class TD3Config:
         policy_delay: Critic updates per actor update.
         target_noise: Deviation of the smoothing noise on target actions.
         target_noise_clip: Bound of that noise.
+        actor_noise: Deviation of the noise on the actor's actions while it ascends the critics (clipped as the
+            target noise is). A deterministic policy likes to stand at the edge of a cliff in Q, where a move is
+            just not blocked; noise in its objective keeps it away from there.
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
+        goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
+            Q = γ^d. Otherwise, as in the paper, the goal pays at every step and Q = γ^d / (1-γ), a scale
+            that bootstrapping reaches only after some 1 / (1-γ) turnovers of the targets.
     """
 
     name: str = "td3"
@@ -44,10 +50,12 @@ class TD3Config:
     policy_delay: int = 2
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
+    actor_noise: float = 0.2
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2
     actor_critics: int = 3
+    goal_is_terminal: bool = True
 
     def __post_init__(self) -> None:
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
@@ -57,16 +65,14 @@ class TD3Config:
                 raise ValueError(f"agent.{key} must be at least 1, got {getattr(self, key)}")
         for key in ("target_critics", "actor_critics"):
             if getattr(self, key) > self.num_critics:
-                raise ValueError(
-                    f"agent.{key}={getattr(self, key)} is more than agent.num_critics={self.num_critics}"
-                )
+                raise ValueError(f"agent.{key}={getattr(self, key)} is more than agent.num_critics={self.num_critics}")
         if not 0 < self.gamma < 1:
             raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"agent.tau must lie in (0, 1], got {self.tau}")
         if not self.learning_rate > 0:
             raise ValueError(f"agent.learning_rate must be positive, got {self.learning_rate}")
-        noises = ("target_noise", "target_noise_clip", "exploration_noise", "exploration_noise_clip")
+        noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
         for key in noises:
             if getattr(self, key) < 0:
                 raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")
@@ -110,7 +116,8 @@ class TD3:
         generators: Generators,
     ) -> None:
         self.config, self.num_runs, self.action_dim = config, num_runs, action_dim
-        self.terminate_on_success, self.generators = terminate_on_success, generators
+        self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
+        self.generators = generators
         self.updates_per_call = config.policy_delay
         self.device = generators.init.device
         inputs = observation_dim + goal_dim
@@ -123,7 +130,7 @@ class TD3:
         self.actor_optimizer = self._adam(self.actor)
         self.critic_optimizer = self._adam(self.critics)
         # the largest value there is: reward 1 for ever, or once
-        self.value_max = 1.0 if terminate_on_success else 1 / (1 - config.gamma)
+        self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
         self._metrics = {
             tag: torch.zeros(num_runs, device=self.device)
             for tag in ("train/critic_loss", "train/actor_loss", "train/q_mean")
@@ -131,9 +138,7 @@ class TD3:
 
     def _adam(self, parameter: Tensor) -> torch.optim.Adam:
         on_cuda = self.device.type == "cuda"
-        optimizer = torch.optim.Adam(
-            [parameter], lr=self.config.learning_rate, fused=True, capturable=on_cuda
-        )
+        optimizer = torch.optim.Adam([parameter], lr=self.config.learning_rate, fused=True, capturable=on_cuda)
         # torch makes these at the first step; a captured update and a checkpoint need them before
         optimizer.state[parameter] = {
             "step": torch.zeros((), dtype=torch.float32, device=self.device),
@@ -163,13 +168,11 @@ class TD3:
         return (action + noise).clamp(-1, 1)
 
     @torch.no_grad()
-    def values(
-        self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]
-    ) -> Estimate:
+    def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the online policy's action, in minus steps."""
         action = self._policy(self.actor, observation, goal)
         q = self._q(self.critics, observation, goal, action)
-        steps = value_in_steps(q, self.config.gamma, self.terminate_on_success)
+        steps = value_in_steps(q, self.config.gamma, self.goal_is_terminal)
         return Estimate(steps.mean(1), steps.std(1, correction=0))
 
     # -- learning ----------------------------------------------------------------------------------------
@@ -213,6 +216,12 @@ class TD3:
     def _update_actor(self, batch: Batch) -> None:
         members = self._draw_members(self.config.actor_critics)
         action = self._policy(self.actor, batch.observation, batch.goal)
+        config = self.config
+        if config.actor_noise:
+            noise = self._clipped_noise(
+                action, config.actor_noise, config.target_noise_clip, self.generators.learn
+            )
+            action = (action + noise).clamp(-1, 1)
         critics = _gather_members(self.critics.detach(), members)
         loss = -self._q(critics, batch.observation, batch.goal, action).mean((1, 2))
         (self.actor.grad,) = torch.autograd.grad(loss.sum(), self.actor)
@@ -230,9 +239,7 @@ class TD3:
         inputs = torch.cat([observation, goal, action], dim=-1)[:, None]
         return softplus(self.critic_net(critics, inputs)[..., 0])
 
-    def _clipped_noise(
-        self, like: Tensor, deviation: float, clip: float, generator: torch.Generator
-    ) -> Tensor:
+    def _clipped_noise(self, like: Tensor, deviation: float, clip: float, generator: torch.Generator) -> Tensor:
         noise = torch.randn(like.shape, device=like.device, generator=generator)
         return (noise * deviation).clamp(-clip, clip)
 

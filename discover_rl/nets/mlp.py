@@ -25,9 +25,7 @@ class StackedMLP:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         if len(sizes) < 2 or min(sizes) < 1:
-            raise ValueError(
-                f"mlp: sizes needs at least an input and an output width >= 1, got {list(sizes)}"
-            )
+            raise ValueError(f"mlp: sizes needs at least an input and an output width >= 1, got {list(sizes)}")
         self.sizes = tuple(sizes)
         self.slots: list[tuple[slice, slice]] = []
         offset = 0
@@ -44,9 +42,7 @@ class StackedMLP:
         for (weight, bias), fan_in in zip(self.slots, self.sizes, strict=False):
             bound = 1 / math.sqrt(fan_in)
             for part in (weight, bias):
-                flat[..., part] = torch.empty_like(flat[..., part]).uniform_(
-                    -bound, bound, generator=generator
-                )
+                flat[..., part] = torch.empty_like(flat[..., part]).uniform_(-bound, bound, generator=generator)
         return flat
 
     def layers(self, flat: Float[Tensor, "net parameter"]) -> list[tuple[Tensor, Tensor]]:

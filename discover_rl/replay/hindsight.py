@@ -64,7 +64,7 @@ def sample_batch(
     goal_space: GoalSpace,
     targets: Float[Tensor, "run env goal"],
     config: HindsightConfig,
-    terminate_on_success: bool,
+    goal_is_terminal: bool,
     generator: torch.Generator,
 ) -> Batch:
     """Draw transitions uniformly and relabel them; reward and terminated are recomputed for every one.
@@ -78,7 +78,7 @@ def sample_batch(
         goal_space: Says what is achieved and what counts as success.
         targets: The present target of each environment, for the ``target`` share.
         config: The mix.
-        terminate_on_success: Whether reaching the goal ends an episode.
+        goal_is_terminal: Whether a transition into its goal counts as terminated.
         generator: Source of all random numbers.
     """
     layout, device = buffer.layout, buffer.rows.device
@@ -101,6 +101,6 @@ def sample_batch(
     success = goal_space.success(achieved, goal)
     reward = success.float()
     ended = terminated[..., 0]
-    if terminate_on_success:
+    if goal_is_terminal:
         ended = torch.maximum(ended, reward)
     return Batch(observation, action, next_observation, goal, reward, ended)

@@ -52,8 +52,7 @@ class MetricsWriter:
         self._file: BinaryIO = self.path.open("ab", buffering=0)
         purge = None if resume_step is None else resume_step + 1
         self._boards = [
-            SummaryWriter(str(run_dir / "tensorboard" / f"seed_{seed}"), purge_step=purge)
-            for seed in self.seeds
+            SummaryWriter(str(run_dir / "tensorboard" / f"seed_{seed}"), purge_step=purge) for seed in self.seeds
         ]
 
     def write(self, step: int, row: Mapping[str, Value]) -> None:

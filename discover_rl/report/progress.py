@@ -103,9 +103,7 @@ class ProgressLine:
         )
 
     def _postfix(self) -> str:
-        return " ".join(
-            f"{name} {value:.2f}" for name, value in self._fields.items() if not math.isnan(value)
-        )
+        return " ".join(f"{name} {value:.2f}" for name, value in self._fields.items() if not math.isnan(value))
 
     def _print_plain(self) -> None:
         now = self._clock()

@@ -91,9 +91,7 @@ class Selector(Protocol):
         """The state before the first round."""
         ...
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """Choose a goal for each of ``num_envs`` episodes."""
         ...
 

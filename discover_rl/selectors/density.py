@@ -29,8 +29,7 @@ def kde_log_density(
     count, dim = data.shape[-2], data.shape[-1]
     norm = math.log(count) + dim * math.log(bandwidth * math.sqrt(2 * math.pi))
     parts = [
-        (-0.5 * torch.cdist(part, y).square() / bandwidth**2).logsumexp(-1) - norm
-        for part in x.split(CHUNK, dim=-2)
+        (-0.5 * torch.cdist(part, y).square() / bandwidth**2).logsumexp(-1) - norm for part in x.split(CHUNK, dim=-2)
     ]
     return torch.cat(parts, dim=-1)
 
@@ -61,9 +60,7 @@ class Uniform:
         """Nothing to remember."""
         return initial_state(lead, device, 0.0, 0.0)
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """A weighted draw without replacement, by the Gumbel top-k rule."""
         del state
         log_weight = -kde_log_density(candidates.goals, candidates.goals, self.bandwidth)
@@ -124,9 +121,7 @@ class Mega:
         """The cutoff at its start."""
         return initial_state(lead, device, 0.0, self.cutoff_start)
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """For each episode the rarest of its own pool of candidates, the unachievable dropped.
 
         Where the cutoff leaves nothing at all, it is waived for that run.
@@ -163,9 +158,7 @@ class Omega(Mega):
     name: str = "omega"
     bias: float = -3.0
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """MEGA's choice, replaced by the target at random."""
         choice = super().select(state, candidates, num_envs, generator)
         if candidates.desired is None:

@@ -94,9 +94,7 @@ class Discover:
             return score + alpha * self.novelty * novelty + (1 - alpha) * self.target_novelty * target_novelty
         return score + self.novelty * novelty + self.target_novelty * target_novelty
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """The best candidates, and a share of episodes for the target."""
         del generator
         choice = pick(self.score(state, candidates), candidates.valid, num_envs, self.pick)
@@ -104,9 +102,7 @@ class Discover:
 
     def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
         """Adapt alpha."""
-        alpha = adapt_alpha(
-            state.alpha, success_rate, self.controller, self.alpha_step, self.target_rate, self.band
-        )
+        alpha = adapt_alpha(state.alpha, success_rate, self.controller, self.alpha_step, self.target_rate, self.band)
         return state._replace(alpha=alpha)
 
 

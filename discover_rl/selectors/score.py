@@ -9,9 +9,7 @@ from discover_rl.selectors.candidates import Choice
 PICKS = ("top", "pools")
 
 
-def standardise(
-    x: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"]
-) -> Float[Tensor, "*lead cand"]:
+def standardise(x: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"]) -> Float[Tensor, "*lead cand"]:
     """Zero mean and unit deviation over the valid candidates; zeros where they are all equal."""
     weight = valid.float()
     count = weight.sum(-1, keepdim=True).clamp_min(1)
@@ -21,9 +19,7 @@ def standardise(
     return torch.where(deviation > 1e-6, centred / deviation.clamp_min(1e-6), torch.zeros_like(centred))
 
 
-def pick(
-    score: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"], num_envs: int, how: str
-) -> Choice:
+def pick(score: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"], num_envs: int, how: str) -> Choice:
     """Choose the best valid candidates for ``num_envs`` episodes.
 
     Args:

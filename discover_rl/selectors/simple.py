@@ -40,9 +40,7 @@ class HER(_Stateless):
 
     name: str = "her"
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """The target for every episode."""
         del state, generator
         shape = (*candidates.goals.shape[:-2], num_envs)
@@ -59,9 +57,7 @@ class Random(_Stateless):
 
     name: str = "random"
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """A uniform draw without replacement from the valid candidates."""
         del state
         valid = candidates.valid
@@ -85,9 +81,7 @@ class Oracle(_Stateless):
         """Yes."""
         return True
 
-    def select(
-        self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator
-    ) -> Choice:
+    def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """The candidates with the least true distance."""
         del state, generator
         if candidates.distance is None:

@@ -14,8 +14,9 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from discover_envs.named_layouts import NAMED_LAYOUTS
 from jaxtyping import Int64
+
+from discover_envs.named_layouts import NAMED_LAYOUTS
 
 FILE_SUFFIXES = (".npz", ".txt")
 STRAIGHTNESS = 0.75  # chance that a generated corridor keeps its axis for one more cell
@@ -104,9 +105,7 @@ class MazeLayout:
         bad_row = next((i for i, row in enumerate(rows) if len(row) != side), None)
         if bad_row is not None or side < 5 or side % 2 == 0:
             what = "" if bad_row is None else f", and row {bad_row} has {len(rows[bad_row])} characters"
-            raise ValueError(
-                f"layout {name!r}: {side} rows{what}; a maze of radius r >= 1 has 2r+3 rows as long"
-            )
+            raise ValueError(f"layout {name!r}: {side} rows{what}; a maze of radius r >= 1 has 2r+3 rows as long")
         grid = np.array([list(row) for row in rows])[::-1].T  # axis 0 to the right, axis 1 upwards
         radius = (side - 3) // 2
         unknown = sorted(set(grid.ravel().tolist()) - set("# .SG"))
@@ -131,9 +130,7 @@ class MazeLayout:
             ValueError: If the maze is not 2-D.
         """
         if self.dim != 2:
-            raise ValueError(
-                f"layout {self.name!r}: only 2-D mazes can be written as rows, this one is {self.dim}-D"
-            )
+            raise ValueError(f"layout {self.name!r}: only 2-D mazes can be written as rows, this one is {self.dim}-D")
         grid = np.full((self.side, self.side), "#")
         marks = [(self.cells, "."), (np.array([self.start]), "S"), (np.array([self.target]), "G")]
         for cells, mark in marks:
@@ -235,9 +232,7 @@ def check_name(name: str) -> None:
     )
 
 
-def _walk(
-    rng: np.random.Generator, signs: Int64[np.ndarray, "dim"], radius: int
-) -> Int64[np.ndarray, "length dim"]:
+def _walk(rng: np.random.Generator, signs: Int64[np.ndarray, "dim"], radius: int) -> Int64[np.ndarray, "length dim"]:
     """Cells of a walk from the origin to the corner ``radius * signs``, both included."""
     dim = len(signs)
     left = np.full(dim, radius)
@@ -306,9 +301,7 @@ def _check_size(name: str, dim: int, radius: int) -> None:
     if radius < 1:
         raise ValueError(f"layout {name!r}: radius must be at least 1, got {radius}")
     if (2 * radius + 3) ** dim >= 2**63:
-        raise ValueError(
-            f"layout {name!r}: (2*{radius}+3)^{dim} cells are too many to number; lower dim or radius"
-        )
+        raise ValueError(f"layout {name!r}: (2*{radius}+3)^{dim} cells are too many to number; lower dim or radius")
 
 
 def _check_cells(layout: MazeLayout) -> None:
@@ -327,10 +320,6 @@ def _check_cells(layout: MazeLayout) -> None:
         )
     for what, cell in (("start", layout.start), ("target", layout.target)):
         if not np.isin(layout.keys_of(np.array([cell], np.int64)), layout.keys).item():
-            raise ValueError(
-                f"layout {layout.name!r}: the {what} cell {cell} is wall; free it or choose another maze"
-            )
+            raise ValueError(f"layout {layout.name!r}: the {what} cell {cell} is wall; free it or choose another maze")
     if layout.target == layout.start:
-        raise ValueError(
-            f"layout {layout.name!r}: the target is the start cell {layout.start}; move the target"
-        )
+        raise ValueError(f"layout {layout.name!r}: the target is the start cell {layout.start}; move the target")

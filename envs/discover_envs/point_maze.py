@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from discover_envs.layout import FILE_SUFFIXES, UNREACHABLE, MazeLayout, check_name, generate
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from discover_envs.layout import FILE_SUFFIXES, UNREACHABLE, MazeLayout, check_name, generate
 from discover_rl.goals.environment import Step
 from discover_rl.goals.space import BoxGoals
 
@@ -123,9 +123,7 @@ class PointMaze:
         self.terminate_on_success = False
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self._build_tables()
-        self._targets = torch.tensor(self.layout.target, dtype=torch.float32, device=self.device).repeat(
-            num_envs, 1
-        )
+        self._targets = torch.tensor(self.layout.target, dtype=torch.float32, device=self.device).repeat(num_envs, 1)
         self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self.invalid_actions = torch.zeros_like(self._never)
         self.position = torch.zeros(num_envs, self.layout.dim, device=self.device)

@@ -2,10 +2,11 @@ import itertools
 
 import numpy as np
 import pytest
-from discover_envs.layout import UNREACHABLE, MazeLayout, check_name, generate
-from discover_envs.named_layouts import NAMED_LAYOUTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from discover_envs.layout import UNREACHABLE, MazeLayout, check_name, generate
+from discover_envs.named_layouts import NAMED_LAYOUTS
 
 HOOK = [
     "#######",

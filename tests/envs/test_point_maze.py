@@ -3,11 +3,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
 from discover_envs.layout import MazeLayout
 from discover_envs.named_layouts import NAMED_LAYOUTS
 from discover_envs.point_maze import PointMaze, PointMazeConfig
-from torch.utils._python_dispatch import TorchDispatchMode
-
 from discover_rl.goals.environment import Environment
 
 CPU = torch.device("cpu")
@@ -71,9 +71,7 @@ def test_only_the_end_point_is_tested(tmp_path):
     path = tmp_path / "rows.txt"
     path.write_text("\n".join(["#####", "#..G#", "#.S##", "#.###", "#####"]))
     env = PointMaze(PointMazeConfig(layout=str(path), step_size=1.0), 1, CPU, 0)
-    assert step_from(env, (0.9, 0.2), (0.5, 1.0)) == pytest.approx(
-        [1.4, 1.2]
-    )  # crosses cell (1, 0) or (0, 1)
+    assert step_from(env, (0.9, 0.2), (0.5, 1.0)) == pytest.approx([1.4, 1.2])  # crosses cell (1, 0) or (0, 1)
     assert step_from(env, (0.9, 0.2), (0.5, 0.5)) == pytest.approx([0.9, 0.2])  # ends in cell (1, 0)
 
 
@@ -99,9 +97,7 @@ def test_agrees_with_a_plain_loop(dim, step_size):
         before = positions
         positions = [plain_step(x, a, free, step_size) for x, a in zip(before, action.tolist(), strict=True)]
         observation = env.step(action).observation
-        torch.testing.assert_close(
-            observation, torch.tensor(np.array(positions, np.float32)), rtol=0, atol=1e-6
-        )
+        torch.testing.assert_close(observation, torch.tensor(np.array(positions, np.float32)), rtol=0, atol=1e-6)
         positions = observation.tolist()
         moved += sum(x != y for x, y in zip(before, positions, strict=True))
         blocked += sum(x == y for x, y in zip(before, positions, strict=True))
@@ -264,9 +260,7 @@ def test_infinite_actions_are_clipped_not_flagged():
 
 
 def test_distance_to_target_by_hand(maze):
-    goals = torch.tensor(
-        [[-2.0, 2.0], [2.9, 2.1], [-2.5, 0.9], [0.9, -0.9], [2.0, 0.0], [0.0, 1.5], [0.0, -2.5]]
-    )
+    goals = torch.tensor([[-2.0, 2.0], [2.9, 2.1], [-2.5, 0.9], [0.9, -0.9], [2.0, 0.0], [0.0, 1.5], [0.0, -2.5]])
     steps = maze.distance_to_target(goals)
     assert steps.tolist() == [0, 8, 4, 8, 12, float("inf"), float("inf")]  # the last: free, but closed in
     assert maze.distance_to_target(goals[None, 3]).tolist() == [8]
@@ -318,9 +312,7 @@ def test_rejects_a_target_that_a_start_has_reached(tmp_path):
     path = tmp_path / "near.txt"
     path.write_text("\n".join(row.replace("G", ".").replace("S.", "SG") for row in walls))
     PointMaze(PointMazeConfig(layout=str(path)), 1, CPU, 0)
-    with pytest.raises(
-        ValueError, match=r"lies 0\.90 from the nearest start, within the success radius 0\.95"
-    ):
+    with pytest.raises(ValueError, match=r"lies 0\.90 from the nearest start, within the success radius 0\.95"):
         PointMaze(PointMazeConfig(layout=str(path), success_radius=0.95), 1, CPU, 0)
 
 

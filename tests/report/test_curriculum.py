@@ -230,9 +230,7 @@ def test_a_full_disk_keeps_the_old_picture(tmp_path, monkeypatch, place):
     path = tmp_path / "curriculum.png"
     path.write_bytes(b"old")
     monkeypatch.setattr(place, fail if place == "os.replace" else lambda *_: FullFile())
-    with pytest.raises(
-        OSError, match=r"cannot write .*curriculum\.png: No space left on device; what stood"
-    ) as info:
+    with pytest.raises(OSError, match=r"cannot write .*curriculum\.png: No space left on device; what stood") as info:
         save_figure(Figure(figsize=(1, 1)), path)
     monkeypatch.undo()
     assert info.value.errno == errno.ENOSPC

@@ -36,9 +36,10 @@ def test_plain_lines_come_every_interval_and_once_at_the_end(capsys):
         for step in range(1, 101):
             clock.now = step * 0.25
             progress.update(step)
+        shares = [re.findall(r"(\d+)%", line)[0] for line in lines(capsys)]
+        assert shares == ["40", "80", "100"]
         progress.update(120)
-    shares = [re.findall(r"(\d+)%", line)[0] for line in lines(capsys)]
-    assert shares == ["40", "80", "100"]
+    assert lines(capsys) == []
 
 
 def test_an_interrupted_run_shows_where_it_stood(capsys):
