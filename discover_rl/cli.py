@@ -3,7 +3,6 @@
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +127,26 @@ def _train(mapping: Any, label: str) -> float:  # noqa: ANN401 - what OmegaConf 
     if resume:
         print(f"going on from {run_dir}")
     trainer = train(config, run_dir, resume)
-    return trainer.report(run_dir)
+    return _print_where(run_dir, trainer.seeds)
+
+
+def _print_where(run_dir: Path, seeds: list[int]) -> float:
+    """Say how it ended and where everything is; returns the last success rate, for a tuner."""
+    import numpy as np
+
+    from discover_rl.report import read_metrics, select_seed
+    from discover_rl.report.pictures import picture_path
+    from discover_rl.run_folder import CHECKPOINT, METRICS
+
+    metrics = read_metrics(run_dir / METRICS)
+    last = [select_seed(metrics, seed)["eval/success_rate"][-1] for seed in seeds]
+    print(f"\nsuccess on the target: {np.mean(last):.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""))
+    print(f"  checkpoint   {run_dir / CHECKPOINT}")
+    print(f"  metrics      {run_dir / METRICS}")
+    print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
+    print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
+    print(f"evaluate it again: discover-rl eval {run_dir}")
+    return float(np.mean(last))
 
 
 def _check_overrides(arguments: list[str]) -> None:
@@ -206,4 +224,9 @@ def _eval_verb(arguments: list[str]) -> None:
             options[key] = allowed[key](value)
         except ValueError:
             _fail(f"{key} must be of type {allowed[key].__name__}, got {value!r}")
-    evaluate_run(Path(arguments[0]), **options)
+    seeds, evaluation = evaluate_run(Path(arguments[0]), **options)
+    columns = {tag.removeprefix("eval/"): values.tolist() for tag, values in evaluation.metrics().items()}
+    print("seed  " + "  ".join(columns))
+    for run, seed in enumerate(seeds):
+        row = (f"{values[run]:>{len(name)}.3g}" for name, values in columns.items())
+        print(f"{seed:>4}  " + "  ".join(row))

@@ -1,5 +1,6 @@
 """Evaluation: the deterministic policy on the true targets, one episode in each of separate environments."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents import Agent
+from discover_rl.build import make_agent, make_environment, pick_device, random_sources
+from discover_rl.checkpoint import load_checkpoint
 from discover_rl.goals import Environment
+from discover_rl.run_folder import MODEL, load_config
 
 
 class Evaluation(NamedTuple):
@@ -100,3 +104,33 @@ def _ended(
 ) -> Bool[Tensor, "env"]:
     ended = terminated | truncated
     return ended | success if terminate_on_success else ended
+
+
+def evaluate_run(
+    run_dir: Path, eval_episodes: int | None = None, device: str = "auto", seed: int = 0
+) -> tuple[list[int], Evaluation]:
+    """Evaluate the networks saved in the folder of a run.
+
+    Args:
+        run_dir: The folder.
+        eval_episodes: Episodes per run; as in training if None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: Seed of the evaluation environments.
+
+    Returns:
+        The seed of each run, and what was seen.
+
+    Raises:
+        ValueError: If the folder is not that of a run, or its networks do not fit its configuration.
+    """
+    config = load_config(run_dir)
+    episodes = config.eval_episodes if eval_episodes is None else eval_episodes
+    if episodes < 1:
+        raise ValueError(f"eval_episodes must be at least 1, got {episodes}")
+    where = pick_device(device)
+    sources = random_sources(seed, where)
+    env = make_environment(config.env, config.seeds * episodes, where, sources.eval_seed)
+    agent = make_agent(config.agent, env, config.seeds, sources)
+    tensors, _ = load_checkpoint(run_dir / MODEL, where)
+    agent.load(tensors)
+    return [config.seed + run for run in range(config.seeds)], evaluate(agent, env, config.seeds)

@@ -34,11 +34,17 @@ class TD3Config:
             just not blocked; noise in its objective keeps it away from there.
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
+        exploration_spread: How much the deviation differs between environments, in [0, 1]: it runs evenly from
+            (1 - spread) to (1 + spread) times ``exploration_noise``. At 1 one environment acts without noise,
+            so the buffer shows the critics where the deterministic policy gets stuck.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
             Q = γ^d. Otherwise, as in the paper, the goal pays at every step and Q = γ^d / (1-γ), a scale
             that bootstrapping reaches only after some 1 / (1-γ) turnovers of the targets.
+        hindsight_bound: Whether the Bellman target is at least γ^k where the episode is known to have reached the
+            goal k steps later. True of every deterministic environment, and it spares bootstrapping the way
+            back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
     """
 
     name: str = "td3"
@@ -53,9 +59,11 @@ class TD3Config:
     actor_noise: float = 0.2
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
+    exploration_spread: float = 1.0
     target_critics: int = 2
     actor_critics: int = 3
     goal_is_terminal: bool = True
+    hindsight_bound: bool = True
 
     def __post_init__(self) -> None:
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
@@ -123,10 +131,9 @@ class TD3:
         inputs = observation_dim + goal_dim
         self.actor_net = StackedMLP((inputs, *config.hidden_sizes, action_dim))
         self.critic_net = StackedMLP((inputs + action_dim, *config.hidden_sizes, 1))
-        self.actor = self.actor_net.init((num_runs,), generators.init).requires_grad_()
-        self.critics = self.critic_net.init((num_runs, config.num_critics), generators.init).requires_grad_()
-        self.target_actor = self.actor.detach().clone()
-        self.target_critics = self.critics.detach().clone()
+        self.actor = self.actor_net.init((num_runs,), generators.init)
+        self.critics = self.critic_net.init((num_runs, config.num_critics), generators.init)
+        self.target_actor, self.target_critics = self.actor.clone(), self.critics.clone()
         self.actor_optimizer = self._adam(self.actor)
         self.critic_optimizer = self._adam(self.critics)
         # the largest value there is: reward 1 for ever, or once
@@ -138,12 +145,13 @@ class TD3:
 
     def _adam(self, parameter: Tensor) -> torch.optim.Adam:
         on_cuda = self.device.type == "cuda"
+        parameter.grad = torch.zeros_like(parameter)  # written in place by the backward passes
         optimizer = torch.optim.Adam([parameter], lr=self.config.learning_rate, fused=True, capturable=on_cuda)
         # torch makes these at the first step; a captured update and a checkpoint need them before
         optimizer.state[parameter] = {
             "step": torch.zeros((), dtype=torch.float32, device=self.device),
-            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
+            "exp_avg": torch.zeros_like(parameter),
+            "exp_avg_sq": torch.zeros_like(parameter),
         }
         return optimizer
 
@@ -161,11 +169,11 @@ class TD3:
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
         """The policy with clipped Gaussian noise, clipped to the action range."""
-        action = self.act(observation, goal)
-        noise = self._clipped_noise(
-            action, self.config.exploration_noise, self.config.exploration_noise_clip, self.generators.explore
-        )
-        return (action + noise).clamp(-1, 1)
+        action, config = self.act(observation, goal), self.config
+        noise = torch.randn(action.shape, device=self.device, generator=self.generators.explore)
+        deviation = config.exploration_noise * spread_evenly(action.shape[1], config.exploration_spread, self.device)
+        clip = config.exploration_noise_clip
+        return (action + (noise * deviation[:, None]).clamp(-clip, clip)).clamp(-1, 1)
 
     @torch.no_grad()
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
@@ -177,26 +185,30 @@ class TD3:
 
     # -- learning ----------------------------------------------------------------------------------------
 
+    @torch.no_grad()
     def update(self, sample: Callable[[], Batch]) -> None:
         """``policy_delay`` critic updates, then one actor update and one step of the targets."""
-        batch = None
-        for _ in range(self.config.policy_delay):
+        batch = sample()
+        self._update_critics(batch)
+        for _ in range(self.config.policy_delay - 1):
             batch = sample()
             self._update_critics(batch)
-        assert batch is not None
         self._update_actor(batch)
-        with torch.no_grad():
-            self.target_actor.lerp_(self.actor, self.config.tau)
-            self.target_critics.lerp_(self.critics, self.config.tau)
+        self.target_actor.lerp_(self.actor, self.config.tau)
+        self.target_critics.lerp_(self.critics, self.config.tau)
 
     def _update_critics(self, batch: Batch) -> None:
-        target = self._critic_target(batch)
-        q = self._q(self.critics, batch.observation, batch.goal, batch.action)
-        loss = (q - target[:, None]).square().mean(-1)  # (run, member): a sum keeps all networks apart
-        (self.critics.grad,) = torch.autograd.grad(loss.sum(), self.critics)
+        """One step on the mean squared error of each critic."""
+        inputs = torch.cat([batch.observation, batch.goal, batch.action], dim=-1)[:, None]
+        logit, hidden = self.critic_net.forward(self.critics, inputs)
+        q = softplus(logit)
+        error = q - self._critic_target(batch)[:, None, :, None]
+        # d/dlogit of mean(error²), with softplus' = sigmoid
+        grad = error * logit.sigmoid() * (2 / error.shape[2])
+        self.critic_net.backward(self.critics, hidden, grad, self.critics.grad)
         self.critic_optimizer.step()
-        self._metrics["train/critic_loss"].copy_(loss.detach().mean(1))
-        self._metrics["train/q_mean"].copy_(q.detach().mean((1, 2)))
+        self._metrics["train/critic_loss"].copy_(error.square().mean((1, 2, 3)))
+        self._metrics["train/q_mean"].copy_(q.mean((1, 2, 3)))
 
     @torch.no_grad()
     def _critic_target(self, batch: Batch) -> Float[Tensor, "run batch"]:
@@ -211,22 +223,36 @@ class TD3:
             (action + noise).clamp(-1, 1),
         )
         target = batch.reward + config.gamma * (1 - batch.terminated) * q.amin(1)
+        if config.hindsight_bound and self.goal_is_terminal:
+            target = torch.maximum(target, config.gamma**batch.steps_to_goal)
         return target.clamp_max(self.value_max)
 
     def _update_actor(self, batch: Batch) -> None:
-        members = self._draw_members(self.config.actor_critics)
-        action = self._policy(self.actor, batch.observation, batch.goal)
+        """One step up the mean of some critics at the policy's own, slightly disturbed actions."""
         config = self.config
+        state = torch.cat([batch.observation, batch.goal], dim=-1)
+        logit, hidden = self.actor_net.forward(self.actor, state)
+        action = logit.tanh()
+        disturbed = action
         if config.actor_noise:
-            noise = self._clipped_noise(
+            disturbed = action + self._clipped_noise(
                 action, config.actor_noise, config.target_noise_clip, self.generators.learn
             )
-            action = (action + noise).clamp(-1, 1)
-        critics = _gather_members(self.critics.detach(), members)
-        loss = -self._q(critics, batch.observation, batch.goal, action).mean((1, 2))
-        (self.actor.grad,) = torch.autograd.grad(loss.sum(), self.actor)
+        members = self._draw_members(config.actor_critics)
+        critics = _gather_members(self.critics, members)
+        inputs = torch.cat([state, disturbed.clamp(-1, 1)], dim=-1)[:, None]
+        q_logit, q_hidden = self.critic_net.forward(critics, inputs)
+        # d/dlogit of -mean(softplus(logit)), then through the critics to the action
+        grad_q = q_logit.sigmoid().mul_(-1 / (config.actor_critics * inputs.shape[2]))
+        grad_input = self.critic_net.backward(critics, q_hidden, grad_q, need_input=True)
+        assert grad_input is not None
+        grad_action = grad_input[..., -self.action_dim :].sum(1)
+        inside = disturbed.abs() <= 1  # where clipped, the action has no influence
+        self.actor_net.backward(
+            self.actor, hidden, grad_action * inside * (1 - action.square()), self.actor.grad
+        )
         self.actor_optimizer.step()
-        self._metrics["train/actor_loss"].copy_(loss.detach())
+        self._metrics["train/actor_loss"].copy_(softplus(q_logit).mean((1, 2, 3)).neg_())
 
     # -- parts -------------------------------------------------------------------------------------------
 
@@ -256,7 +282,7 @@ class TD3:
 
     def parameters(self) -> dict[str, Tensor]:
         """Online actor (run, parameter) and critics (run, member, parameter)."""
-        return {"actor": self.actor.detach(), "critics": self.critics.detach()}
+        return {"actor": self.actor, "critics": self.critics}
 
     def state(self) -> dict[str, Tensor]:
         """Targets and Adam's moments."""
@@ -278,3 +304,15 @@ def _gather_members(
     critics: Float[Tensor, "run member parameter"], members: Int[Tensor, "run chosen"]
 ) -> Float[Tensor, "run chosen parameter"]:
     return critics.gather(1, members[..., None].expand(-1, -1, critics.shape[-1]))
+
+
+def spread_evenly(count: int, spread: float, device: torch.device) -> Float[Tensor, "env"]:
+    """Factors from 1 - spread to 1 + spread, evenly spaced, neighbours far apart.
+
+    Environments stand in the order of their goals' scores; a golden-ratio sequence gives every stretch of them
+    the whole range of factors.
+    """
+    golden = 0.6180339887498949
+    position = torch.arange(count, device=device, dtype=torch.float64).mul(golden).frac()
+    rank = position.argsort().argsort().float() / max(count - 1, 1)
+    return 1 - spread + 2 * spread * rank if count > 1 else torch.ones(1, device=device)

@@ -62,7 +62,8 @@ class BoxGoals:
         if len(self.names) != len(self.indices):
             raise ValueError(f"goal space: {len(self.indices)} indices but {len(self.names)} names")
         self.dim = len(self.indices)
-        contiguous = self.indices == list(range(self.indices[0], self.indices[0] + self.dim))
+        # not from a negative index on: the slice -2:0 is empty
+        contiguous = self.indices[0] >= 0 and self.indices == list(range(self.indices[0], self.indices[0] + self.dim))
         self._slice = slice(self.indices[0], self.indices[0] + self.dim) if contiguous else None
 
     def achieved(self, observation: Float[Tensor, "*lead obs"]) -> Float[Tensor, "*lead goal"]:

@@ -7,7 +7,6 @@ as one tensor of the same shape.
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -45,10 +44,15 @@ class StackedMLP:
                 flat[..., part] = torch.empty_like(flat[..., part]).uniform_(-bound, bound, generator=generator)
         return flat
 
-    def layers(self, flat: Float[Tensor, "net parameter"]) -> list[tuple[Tensor, Tensor]]:
-        """Views of the weights (net, in, out) and biases (net, 1, out) of each layer."""
-        return [
-            (flat[:, weight].unflatten(1, (fan_in, fan_out)), flat[:, None, bias])
+    def layers(self, flat: Float[Tensor, "*lead parameter"]) -> list[tuple[Tensor, Tensor]]:
+        """Views of the weights (net, in, out) and biases (net, 1, out) of each layer; ``flat`` is contiguous."""
+        size, start = self.num_parameters, flat.storage_offset()
+        nets = flat.numel() // size
+        return [  # one operation a view: small networks on a CPU spend their time on such things
+            (
+                flat.as_strided((nets, fan_in, fan_out), (size, fan_out, 1), start + weight.start),
+                flat.as_strided((nets, 1, fan_out), (size, fan_out, 1), start + bias.start),
+            )
             for (weight, bias), fan_in, fan_out in zip(self.slots, self.sizes, self.sizes[1:], strict=False)
         ]
 
@@ -56,10 +60,58 @@ class StackedMLP:
         self, flat: Float[Tensor, "*lead parameter"], x: Float[Tensor, "*#lead batch in"]
     ) -> Float[Tensor, "*lead batch out"]:
         """Run each network on its own batch; an axis of length 1 in ``x`` is shared by all networks of it."""
-        return _StackedForward.apply(flat, x, self)  # type: ignore[no-any-return]
+        return self.forward(flat, x)[0]
+
+    def forward(
+        self, flat: Float[Tensor, "*lead parameter"], x: Float[Tensor, "*#lead batch in"]
+    ) -> tuple[Float[Tensor, "*lead batch out"], list[Tensor]]:
+        """Like ``__call__``, and the inputs of every layer, which ``backward`` wants."""
+        lead = flat.shape[:-1]
+        h = x.expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
+        inputs = []
+        layers = self.layers(flat)
+        for weight, bias in layers[:-1]:
+            inputs.append(h)
+            h = torch.baddbmm(bias, h, weight).relu_()
+        inputs.append(h)
+        weight, bias = layers[-1]
+        return torch.baddbmm(bias, h, weight).unflatten(0, lead), inputs
+
+    def backward(
+        self,
+        flat: Float[Tensor, "*lead parameter"],
+        inputs: list[Tensor],
+        grad_out: Float[Tensor, "*lead batch out"],
+        grad_flat: Float[Tensor, "*lead parameter"] | None = None,
+        need_input: bool = False,
+    ) -> Float[Tensor, "*lead batch in"] | None:
+        """Gradients by hand: an update is some sixty small operations, and autograd would double that.
+
+        Args:
+            flat: Parameters, as given to ``forward``.
+            inputs: Second result of ``forward``.
+            grad_out: Gradient of the loss by the outputs.
+            grad_flat: Where the gradient by the parameters is written, if wanted; padding is left alone.
+            need_input: Whether the gradient by the input is wanted.
+
+        Returns:
+            The gradient by the input of each network, or None.
+        """
+        layers = self.layers(flat)
+        parts = self.layers(grad_flat) if grad_flat is not None else None
+        grad = grad_out.reshape(-1, *grad_out.shape[-2:])
+        for i in reversed(range(len(layers))):
+            if parts is not None:
+                torch.bmm(inputs[i].mT, grad, out=parts[i][0])
+                torch.sum(grad, dim=1, keepdim=True, out=parts[i][1])
+            if i > 0:  # the input of layer i is the ReLU output of layer i - 1
+                grad = torch.ops.aten.threshold_backward(torch.bmm(grad, layers[i][0].mT), inputs[i], 0)
+            elif need_input:
+                return torch.bmm(grad, layers[0][0].mT).unflatten(0, flat.shape[:-1])
+        return None
 
     def plain(self, flat: Float[Tensor, "*lead parameter"], x: Float[Tensor, "*#lead batch in"]) -> Tensor:
-        """The same function by ordinary differentiable operations: the twin that tests hold ``__call__`` to."""
+        """The same function by ordinary differentiable operations: the twin that tests hold the rest to."""
         lead = flat.shape[:-1]
         h = x.expand(*lead, *x.shape[-2:])
         for i, ((weight, bias), fan_in) in enumerate(zip(self.slots, self.sizes, strict=False)):
@@ -70,45 +122,3 @@ class StackedMLP:
 
 def _aligned(offset: int) -> int:
     return -(-offset // ALIGN) * ALIGN
-
-
-class _StackedForward(torch.autograd.Function):
-    """Backward by hand: the gradient of all parameters is written straight into one flat tensor."""
-
-    @staticmethod
-    def forward(ctx: Any, flat: Tensor, x: Tensor, mlp: StackedMLP) -> Tensor:  # noqa: ANN401
-        lead = flat.shape[:-1]
-        h = x.expand(*lead, *x.shape[-2:]).reshape(-1, *x.shape[-2:])
-        inputs = []
-        layers = mlp.layers(flat.reshape(-1, mlp.num_parameters))
-        for i, (weight, bias) in enumerate(layers):
-            inputs.append(h)
-            h = torch.baddbmm(bias, h, weight)
-            if i < len(layers) - 1:
-                h = h.relu_()
-        ctx.save_for_backward(flat, *inputs)
-        ctx.mlp, ctx.x_shape = mlp, x.shape
-        return h.unflatten(0, lead)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
-        flat, *inputs = ctx.saved_tensors
-        need_flat, need_x, _ = ctx.needs_input_grad
-        mlp: StackedMLP = ctx.mlp
-        grad = grad_outputs[0].reshape(-1, *grad_outputs[0].shape[-2:])
-        layers = mlp.layers(flat.reshape(-1, mlp.num_parameters))
-        grad_flat = torch.zeros_like(flat) if need_flat else None
-        parts = mlp.layers(grad_flat.view(-1, mlp.num_parameters)) if grad_flat is not None else None
-        for i in reversed(range(len(layers))):
-            if parts is not None:
-                torch.bmm(inputs[i].mT, grad, out=parts[i][0])
-                torch.sum(grad, dim=1, keepdim=True, out=parts[i][1])
-            if i > 0:  # the input of layer i is the ReLU output of layer i - 1
-                grad = torch.ops.aten.threshold_backward(torch.bmm(grad, layers[i][0].mT), inputs[i], 0)
-            elif need_x:
-                grad = torch.bmm(grad, layers[0][0].mT)
-        grad_x = None
-        if need_x:
-            lead = flat.shape[:-1]
-            grad_x = grad.unflatten(0, lead).sum_to_size(ctx.x_shape)
-        return grad_flat, grad_x, None

@@ -12,7 +12,18 @@ from discover_rl.replay.buffer import ReplayBuffer
 
 
 class Batch(NamedTuple):
-    """A batch to learn from; reward and terminated belong to ``goal``."""
+    """A batch to learn from; reward and terminated belong to ``goal``.
+
+    Attributes:
+        observation: State.
+        action: Action taken there.
+        next_observation: State that followed.
+        goal: Goal to learn from, after relabelling.
+        reward: 1 where the following state has reached the goal, else 0.
+        terminated: 1 where nothing of value follows, else 0.
+        steps_to_goal: Steps that the episode took from the following state until the goal was achieved, where
+            relabelling knows them (a goal achieved later in the same episode); inf elsewhere.
+    """
 
     observation: Float[Tensor, "run batch obs"]
     action: Float[Tensor, "run batch act"]
@@ -20,6 +31,7 @@ class Batch(NamedTuple):
     goal: Float[Tensor, "run batch goal"]
     reward: Float[Tensor, "run batch"]
     terminated: Float[Tensor, "run batch"]
+    steps_to_goal: Float[Tensor, "run batch"]
 
 
 def steps_to_end(done: Bool[Tensor, "*lead time env"]) -> Int[Tensor, "*lead time env"]:
@@ -103,4 +115,5 @@ def sample_batch(
     ended = terminated[..., 0]
     if goal_is_terminal:
         ended = torch.maximum(ended, reward)
-    return Batch(observation, action, next_observation, goal, reward, ended)
+    steps_to_goal = torch.where(uniform[1] < config.future, offset.float(), torch.inf)
+    return Batch(observation, action, next_observation, goal, reward, ended, steps_to_goal)

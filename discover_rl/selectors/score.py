@@ -14,9 +14,11 @@ def standardise(x: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"
     weight = valid.float()
     count = weight.sum(-1, keepdim=True).clamp_min(1)
     # where, not a product: what stands at an invalid candidate may be inf or nan
-    centred = torch.where(valid, x, 0) - torch.where(valid, x, 0).sum(-1, keepdim=True) / count
+    mean = torch.where(valid, x, 0).sum(-1, keepdim=True) / count
+    centred = torch.where(valid, x, 0) - mean
     deviation = ((centred.square() * weight).sum(-1, keepdim=True) / count).sqrt()
-    return torch.where(deviation > 1e-6, centred / deviation.clamp_min(1e-6), torch.zeros_like(centred))
+    smallest = 1e-6 * (1 + mean.abs())  # below it a deviation is rounding of the mean
+    return torch.where(deviation > smallest, centred / deviation.clamp_min(1e-6), torch.zeros_like(centred))
 
 
 def pick(score: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"], num_envs: int, how: str) -> Choice:
