@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml requirements.lock
 
 # train DISCOVER on the default maze; options: make train ARGS='seeds=4 env=point_maze/4d'
 train: install
-	$(BIN)/discover-rl train $(ARGS)
+	$(BIN)/discover-rl train experiment=quickstart $(ARGS)
 
 test: install
 	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)

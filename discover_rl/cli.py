@@ -1,7 +1,6 @@
 """The command line: ``discover-rl VERB ...``; ``train`` speaks Hydra."""
 
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -73,22 +72,22 @@ def register_schemas() -> None:
     from hydra.core.config_store import ConfigStore
 
     from discover_rl.agents import AGENT_CONFIGS
-    from discover_rl.config import TrainConfig, UnknownPluginError, load_plugin, plugin_names
+    from discover_rl.config import TrainConfig, UnknownPluginError, load_plugin, plugin_names, schema_node
     from discover_rl.selectors import SELECTORS
 
     store = ConfigStore.instance()
-    store.store(name="train_schema", node=TrainConfig)
+    store.store(name="train_schema", node=schema_node(TrainConfig))
     for name, selector in SELECTORS.items():
-        store.store(group="selector", name=name, node=selector)
+        store.store(group="selector", name=name, node=schema_node(selector))
     for name, agent in AGENT_CONFIGS.items():
-        store.store(group="agent", name=name, node=agent)
+        store.store(group="agent", name=name, node=schema_node(agent))
     for name in plugin_names("discover_rl.environments"):
         try:
             schema = load_plugin("discover_rl.environments", name).Config
         except UnknownPluginError as error:
             print(f"discover-rl: warning: {error}", file=sys.stderr)
             continue
-        store.store(group="env", name=f"{name}_schema", node=schema)
+        store.store(group="env", name=f"{name}_schema", node=schema_node(schema))
 
 
 def _train_verb(arguments: list[str]) -> None:
@@ -202,8 +201,12 @@ def _check_key(argument: str, config: Any) -> None:  # noqa: ANN401 - a DictConf
 
 
 def _first_sentence(error: BaseException) -> str:
+    """The message of what went wrong first; Hydra and OmegaConf wrap it in messages of their own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(lines[:2]) if lines else traceback.format_exception_only(error)[-1].strip()
+    listed = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
+    return "; ".join(line for line in listed if not line.startswith("Config search path")) or type(error).__name__
 
 
 # -- eval ----------------------------------------------------------------------------------------------------

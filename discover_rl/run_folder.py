@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from discover_rl.agents import AGENT_CONFIGS
 from discover_rl.checkpoint import load_note
-from discover_rl.config import TrainConfig, did_you_mean, load_plugin
+from discover_rl.config import TrainConfig, did_you_mean, load_plugin, schema_node
 from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
 
@@ -43,6 +43,7 @@ FREE_KEYS = (
     "log_interval",
     "eval_interval",
     "save_interval",
+    "stop_success",
 )
 
 
@@ -80,7 +81,7 @@ def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: AN
         if key not in allowed:
             raise ValueError(f"unknown key {prefix}{key}{did_you_mean(key, allowed)}; allowed: {', '.join(allowed)}")
     try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), given))
+        return OmegaConf.to_object(OmegaConf.merge(schema_node(schema), given))
     except OmegaConfBaseException as error:
         key = error.full_key or ""
         raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error

@@ -31,6 +31,8 @@ from discover_rl.report.pictures import GoalHistory, save_pictures
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
 from discover_rl.selectors import Candidates, SelectorState
 
+EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
+
 
 class Round:
     """What one round works on: tensors that keep their addresses, so that a CUDA graph can be replayed.
@@ -106,6 +108,7 @@ class Trainer:
         self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
         self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
         self.rounds = 0
+        self.solved = False
         self.history = GoalHistory()
         # candidate c is scored from the start and to the target of environment c mod num_envs
         self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
@@ -173,8 +176,9 @@ class Trainer:
         came_to_target = torch.zeros_like(first)
         begins = (self.buffer.size < config.learning_starts).expand(lead)
         wander = begins
+        noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
         for t in range(self.num_steps):
-            action = torch.where(wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal))
+            action = torch.where(wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal, noise))
             step = self.env.step(action.flatten(0, 1))
             following = step.observation.unflatten(0, lead)
             achieved = space.achieved(following)
@@ -268,9 +272,9 @@ class Trainer:
             MetricsWriter(run_dir, self.seeds, self.num_timesteps if resume else None) as writer,
             ProgressLine(total, self.num_timesteps, config.selector.name) as progress,
         ):
-            evaluation = None
+            evaluation, good = None, 0
             start, steps_before = time.monotonic(), self.num_timesteps
-            while self.num_timesteps < total:
+            while self.num_timesteps < total and not self.solved:
                 self.train_round()
                 if self._due(config.log_interval, total):
                     row = self.log_row()
@@ -280,9 +284,11 @@ class Trainer:
                     if self._due(config.eval_interval, total):
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
                         row |= _to_numpy(evaluation.metrics())
+                        good = good + 1 if float(evaluation.success.min()) >= config.stop_success > 0 else 0
+                        self.solved = good >= EVALUATIONS_TO_STOP
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
-                if self._due(config.save_interval, total):
+                if self._due(config.save_interval, total) or self.solved:
                     self.save(run_dir)
             if evaluation is not None:
                 self._save_pictures(run_dir, evaluation, writer)
@@ -406,6 +412,22 @@ def _to_numpy(metrics: Mapping[str, Tensor]) -> dict[str, Float[np.ndarray, "run
 def _headline(row: Mapping[str, Float[np.ndarray, "run"] | float]) -> dict[str, float]:
     shown = {"success": "eval/success_rate", "goals": "goal/selected_success_rate", "alpha": "goal/alpha"}
     return {name: float(np.mean(row[tag])) for name, tag in shown.items() if tag in row}
+
+
+def exploration_scale(
+    use_target: Bool[Tensor, "run env"], spread: float, greedy_share: float
+) -> Float[Tensor, "run env"]:
+    """Factors on the exploration noise of each episode.
+
+    They run evenly from 1 - spread to 1 + spread over the environments, neighbours far apart (a golden-ratio
+    sequence): environments stand in the order of their goals' scores, and every stretch gets the whole range.
+    Of the episodes commanded to the target a share acts without noise.
+    """
+    count, device = use_target.shape[1], use_target.device
+    place = torch.arange(1, count + 1, device=device) * 0.6180339887498949 % 1
+    factor = 1 - spread + 2 * spread * place
+    greedy = (torch.arange(count, device=device) * 0.6180339887498949 + 0.5) % 1 < greedy_share
+    return torch.where(use_target & greedy, 0.0, factor)
 
 
 def _mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:

@@ -29,9 +29,12 @@ class Agent(Protocol):
         ...
 
     def explore(
-        self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
+        self,
+        observation: Float[Tensor, "run batch obs"],
+        goal: Float[Tensor, "run batch goal"],
+        scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
-        """The policy with exploration noise; actions in [-1, 1]."""
+        """The policy with exploration noise, ``scale`` times the usual; actions in [-1, 1]."""
         ...
 
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:

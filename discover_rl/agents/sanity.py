@@ -55,7 +55,10 @@ class ZeroAgent:
         return observation.new_zeros(*observation.shape[:-1], self.action_dim)
 
     def explore(
-        self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
+        self,
+        observation: Float[Tensor, "run batch obs"],
+        goal: Float[Tensor, "run batch goal"],
+        scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
         """The same as ``act``."""
         return self.act(observation, goal)

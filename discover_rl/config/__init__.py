@@ -1,7 +1,7 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
 from discover_rl.config.plugins import UnknownPluginError, did_you_mean, load_plugin, plugin_names
-from discover_rl.config.schema import HindsightConfig, TrainConfig
+from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
 
 __all__ = [
     "HindsightConfig",

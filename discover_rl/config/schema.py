@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-RESUME_WORDS = ("auto", "never")
+from omegaconf import DictConfig, OmegaConf
+
 AFTER_GOAL = ("random", "policy", "target")
 
 
@@ -54,9 +55,15 @@ class TrainConfig:
         num_candidates: Achieved goals among which the selector chooses, drawn anew each round.
         after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
             ``policy`` stays, ``target`` goes on to the target.
+        exploration_spread: How much exploration noise differs between environments, in [0, 1]: its deviation runs
+            evenly from (1 - spread) to (1 + spread) times the agent's.
+        greedy_share: Share of the episodes commanded to the target that act without noise. They show the critics
+            where the deterministic policy gets stuck, which noise would hide from them.
         log_interval: Rounds between two rows of metrics.
         eval_interval: Rounds between two evaluations.
         eval_episodes: Episodes of an evaluation, per run.
+        stop_success: Training ends early once every run has had at least this success rate in three evaluations
+            in a row; 0 trains to ``num_timesteps`` whatever happens.
         save_interval: Rounds between two checkpoints; the last round is always saved.
         num_threads: CPU threads of torch; 0 leaves torch's own choice.
         cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
@@ -72,17 +79,20 @@ class TrainConfig:
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
-    num_timesteps: float = 500_000
-    num_envs: int = 32
-    gradient_steps: int = 200
+    num_timesteps: float = 1_000_000
+    num_envs: int = 64
+    gradient_steps: int = 800
     batch_size: int = 256
     buffer_size: int = 1_000_000
-    learning_starts: int = 3_200
+    learning_starts: int = 6_400
     num_candidates: int = 5_000
     after_goal: str = "random"
+    exploration_spread: float = 1.0
+    greedy_share: float = 0.5
     log_interval: int = 5
     eval_interval: int = 10
     eval_episodes: int = 50
+    stop_success: float = 0.0
     save_interval: int = 50
     num_threads: int = 0
     cudagraphs: bool = True
@@ -113,7 +123,17 @@ class TrainConfig:
                 f"num_candidates={self.num_candidates} is less than num_envs={self.num_envs}; "
                 "the selector needs a candidate for each environment"
             )
+        for key in ("exploration_spread", "greedy_share", "stop_success"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key} must lie in [0, 1], got {getattr(self, key)}")
         if self.after_goal not in AFTER_GOAL:
             raise ValueError(f"after_goal is {self.after_goal!r}; allowed: {', '.join(AFTER_GOAL)}")
         if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
             raise ValueError(f"device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")
+
+
+def schema_node(dataclass_type: type) -> DictConfig:
+    """The typed OmegaConf node of a dataclass, open to overrides even if instances of the class are frozen."""
+    node = OmegaConf.structured(dataclass_type)
+    OmegaConf.set_readonly(node, False)
+    return node

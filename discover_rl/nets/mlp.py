@@ -45,7 +45,13 @@ class StackedMLP:
         return flat
 
     def layers(self, flat: Float[Tensor, "*lead parameter"]) -> list[tuple[Tensor, Tensor]]:
-        """Views of the weights (net, in, out) and biases (net, 1, out) of each layer; ``flat`` is contiguous."""
+        """Views of the weights (net, in, out) and biases (net, 1, out) of each layer; ``flat`` is contiguous.
+
+        Raises:
+            ValueError: If ``flat`` is not contiguous: the views would show other networks.
+        """
+        if not flat.is_contiguous():
+            raise ValueError("mlp: parameters must be contiguous; call .contiguous() on a part of them first")
         size, start = self.num_parameters, flat.storage_offset()
         nets = flat.numel() // size
         return [  # one operation a view: small networks on a CPU spend their time on such things
@@ -75,7 +81,8 @@ class StackedMLP:
             h = torch.baddbmm(bias, h, weight).relu_()
         inputs.append(h)
         weight, bias = layers[-1]
-        return torch.baddbmm(bias, h, weight).unflatten(0, lead), inputs
+        out = torch.baddbmm(bias, h, weight)
+        return out.view(*lead, *out.shape[1:]), inputs
 
     def backward(
         self,
@@ -107,7 +114,8 @@ class StackedMLP:
             if i > 0:  # the input of layer i is the ReLU output of layer i - 1
                 grad = torch.ops.aten.threshold_backward(torch.bmm(grad, layers[i][0].mT), inputs[i], 0)
             elif need_input:
-                return torch.bmm(grad, layers[0][0].mT).unflatten(0, flat.shape[:-1])
+                grad = torch.bmm(grad, layers[0][0].mT)
+                return grad.view(*flat.shape[:-1], *grad.shape[1:])
         return None
 
     def plain(self, flat: Float[Tensor, "*lead parameter"], x: Float[Tensor, "*#lead batch in"]) -> Tensor:

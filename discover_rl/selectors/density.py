@@ -46,6 +46,10 @@ class Uniform:
     name: str = "uniform"
     bandwidth: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not self.bandwidth > 0:
+            raise ValueError(f"selector.bandwidth must be positive, got {self.bandwidth}")
+
     @property
     def needs_values(self) -> bool:
         """No."""

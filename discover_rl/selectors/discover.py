@@ -47,7 +47,7 @@ class Discover:
     novelty_in_bracket: bool = False
     standardise: bool = True
     pick: str = "top"
-    target_share: float = 0.125
+    target_share: float = 0.25
     controller: str = "band"
     alpha_start: float = 0.0
     alpha_step: float = 0.05

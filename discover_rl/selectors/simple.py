@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
-from discover_rl.selectors.score import pick
+from discover_rl.selectors.score import PICKS, pick
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,10 @@ class Oracle(_Stateless):
 
     name: str = "oracle"
     pick: str = "pools"
+
+    def __post_init__(self) -> None:
+        if self.pick not in PICKS:
+            raise ValueError(f"selector.pick is {self.pick!r}; allowed: {', '.join(PICKS)}")
 
     @property
     def needs_distance(self) -> bool:

@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from discover_rl.selectors import Discover, adapt_alpha
+
+CPU = torch.device("cpu")
+
+
+def adapt(alpha, rate, controller, step, **settings):
+    result = adapt_alpha(torch.tensor(alpha), torch.tensor(rate), controller, step, **settings)
+    return pytest.approx(result.tolist(), abs=1e-6)
+
+
+def test_proportional_moves_by_step_times_the_error():
+    # 0.4 + 0.1·(0.5 - 0.2) = 0.43; 0.4 + 0.1·(0.5 - 1) = 0.35; at the target rate it stays
+    assert adapt([0.4, 0.4, 0.4], [0.2, 1.0, 0.5], "proportional", 0.1) == [0.43, 0.35, 0.4]
+
+
+def test_proportional_aims_at_the_target_rate_given():
+    # 0.4 + 0.5·(0.8 - 0.6) = 0.5
+    assert adapt([0.4], [0.6], "proportional", 0.5, target_rate=0.8) == [0.5]
+
+
+def test_band_moves_one_step_outside_and_none_inside():
+    rates = [0.0, 0.29, 0.31, 0.5, 0.69, 0.71, 1.0]
+    assert adapt([0.5] * 7, rates, "band", 0.05) == [0.55, 0.55, 0.5, 0.5, 0.5, 0.45, 0.45]
+
+
+@pytest.mark.parametrize(("target_rate", "band"), [(0.5, 0.2), (0.5, 0.25), (0.5, 0.0), (0.75, 0.125)])
+def test_the_edges_of_the_dead_band_belong_to_it(target_rate, band):
+    edges = [target_rate - band, target_rate + band]
+    settings = {"target_rate": target_rate, "band": band}
+    assert adapt([0.5, 0.5], edges, "band", 0.05, **settings) == [0.5, 0.5]
+    beyond = [edges[0] - 0.001, edges[1] + 0.001]
+    assert adapt([0.5, 0.5], beyond, "band", 0.05, **settings) == [0.55, 0.45]
+
+
+@pytest.mark.parametrize("controller", ["band", "proportional"])
+def test_alpha_is_clipped_to_zero_and_one(controller):
+    # without the clip: -0.48, 1.48 and, from within, 0.5
+    assert adapt([0.02, 0.98, 0.5], [1.0, 0.0, 0.5], controller, 1.0) == [0.0, 1.0, 0.5]
+
+
+def test_fixed_never_moves():
+    assert adapt([0.25, 0.25], [0.0, 1.0], "fixed", 0.5) == [0.25, 0.25]
+
+
+def test_each_run_has_its_own_alpha():
+    selector = Discover(controller="band", alpha_start=0.5, alpha_step=0.05)
+    state = selector.init((3,), CPU)
+    assert state.alpha.tolist() == [0.5, 0.5, 0.5]
+    state = selector.update(state, torch.tensor([0.0, 0.5, 1.0]))
+    assert state.alpha.tolist() == pytest.approx([0.55, 0.5, 0.45])
+
+
+@pytest.mark.parametrize(("rate", "end"), [(1.0, 0.0), (0.0, 1.0)])
+def test_a_rate_that_stays_extreme_drives_alpha_to_the_end_and_keeps_it_there(rate, end):
+    selector = Discover(controller="proportional", alpha_start=0.5, alpha_step=0.01)
+    state = selector.init((1,), CPU)
+    for _ in range(150):  # 100 rounds of 0.01·0.5 reach the end
+        state = selector.update(state, torch.tensor([rate]))
+    assert state.alpha.tolist() == [end]

@@ -1,0 +1,152 @@
+import dataclasses
+
+import pytest
+import torch
+
+from discover_rl.selectors import AchievabilityNovelty, Candidates, Discover, Estimate, SelectorState
+
+PAPER = Discover(
+    novelty_in_bracket=True, standardise=False, target_novelty=1.0, target_share=0.0, controller="proportional"
+)
+RELEASED = Discover(novelty_in_bracket=False, standardise=False, target_novelty=0.0, target_share=0.0)
+
+
+def state(alpha):
+    return SelectorState(torch.tensor(alpha), torch.zeros(len(alpha)))
+
+
+def three_candidates(runs=1):
+    return Candidates(
+        goals=torch.tensor([[0.0], [1.0], [2.0]]).expand(runs, 3, 1),
+        valid=torch.ones(runs, 3, dtype=torch.bool),
+        start=Estimate(torch.tensor([[-2.0, -5.0, -9.0]] * runs), torch.tensor([[0.5, 2.0, 1.0]] * runs)),
+        target=Estimate(torch.tensor([[-10.0, -6.0, -3.0]] * runs), torch.tensor([[1.0, 0.5, 4.0]] * runs)),
+    )
+
+
+def chosen(selector, at, candidates, num_envs=1):
+    return selector.select(at, candidates, num_envs, torch.Generator()).index.tolist()
+
+
+def test_the_papers_rule_by_hand():
+    candidates, at = three_candidates(2), state([0.25, 0.75])
+    expected = [
+        # alpha = 0.25: 0.25·(V + σ at the start) + 0.75·(V + σ at the target)
+        # 0.25·(-2 + 0.5) + 0.75·(-10 + 1)  = -0.375 - 6.75  = -7.125
+        # 0.25·(-5 + 2)   + 0.75·(-6 + 0.5) = -0.75  - 4.125 = -4.875
+        # 0.25·(-9 + 1)   + 0.75·(-3 + 4)   = -2     + 0.75  = -1.25
+        [-7.125, -4.875, -1.25],
+        # alpha = 0.75: -1.125 - 2.25, -2.25 - 1.375, -6 + 0.25
+        [-3.375, -3.625, -5.75],
+    ]
+    assert PAPER.score(at, candidates).tolist() == expected
+    assert chosen(PAPER, at, candidates) == [[2], [0]]
+    assert chosen(PAPER, at, candidates, 3) == [[2, 1, 0], [0, 1, 2]]
+
+
+def test_the_released_codes_rule_by_hand():
+    candidates, at = three_candidates(2), state([0.25, 0.75])
+    expected = [
+        # alpha = 0.25: 0.25·V(s0,g) + 0.75·V(g,g*) + σ(s0,g)
+        # 0.25·(-2) + 0.75·(-10) + 0.5 = -0.5  - 7.5  + 0.5 = -7.5
+        # 0.25·(-5) + 0.75·(-6)  + 2   = -1.25 - 4.5  + 2   = -3.75
+        # 0.25·(-9) + 0.75·(-3)  + 1   = -2.25 - 2.25 + 1   = -3.5
+        [-7.5, -3.75, -3.5],
+        # alpha = 0.75: -1.5 - 2.5 + 0.5, -3.75 - 1.5 + 2, -6.75 - 0.75 + 1
+        [-3.5, -3.25, -6.5],
+    ]
+    assert RELEASED.score(at, candidates).tolist() == expected
+    # at 0.75 the two rules differ: the paper's takes candidate 0
+    assert chosen(RELEASED, at, candidates) == [[2], [1]]
+
+
+@pytest.mark.parametrize(
+    ("in_bracket", "expected"),
+    [
+        # 0.5·(2·(-2) + 3·0.5) + 0.5·(5·(-10) + 7·1) = 0.5·(-2.5) + 0.5·(-43) = -22.75
+        (True, -22.75),
+        # 0.5·2·(-2) + 0.5·5·(-10) + 3·0.5 + 7·1 = -2 - 25 + 1.5 + 7 = -18.5
+        (False, -18.5),
+    ],
+)
+def test_each_weight_multiplies_its_own_term(in_bracket, expected):
+    weights = {"achievability": 2.0, "novelty": 3.0, "relevance": 5.0, "target_novelty": 7.0}
+    selector = Discover(standardise=False, novelty_in_bracket=in_bracket, **weights)
+    assert selector.score(state([0.5]), three_candidates())[0, 0] == pytest.approx(expected)
+
+
+def test_standardised_terms_weigh_the_same_whatever_their_scale():
+    # two candidates: every term that differs becomes -1 and 1
+    candidates = Candidates(
+        goals=torch.zeros(1, 2, 1),
+        valid=torch.ones(1, 2, dtype=torch.bool),
+        start=Estimate(torch.tensor([[-300.0, -100.0]]), torch.tensor([[0.002, 0.001]])),
+        target=Estimate(torch.tensor([[-7.0, -7.0]]), torch.tensor([[3.0, 4.0]])),
+    )
+    selector = Discover(standardise=True, novelty=1.0)
+    # reach (-1, 1), novelty (1, -1), relevance (0, 0): alpha·reach + novelty at alpha = 0.25
+    assert selector.score(state([0.25]), candidates)[0].tolist() == pytest.approx([0.75, -0.75], abs=1e-3)
+
+
+def test_the_share_of_the_target_goes_last_and_the_best_goals_stay():
+    candidates = three_candidates()
+    choice = dataclasses.replace(RELEASED, target_share=0.4).select(state([0.25]), candidates, 3, torch.Generator())
+    assert choice.index.tolist() == [[2, 1, 0]]
+    assert choice.use_target.tolist() == [[False, False, True]]  # round(0.4·3) = 1
+
+
+def test_an_invalid_candidate_is_not_chosen_even_if_it_is_the_best():
+    candidates = three_candidates()._replace(valid=torch.tensor([[True, True, False]]))
+    assert chosen(PAPER, state([0.25]), candidates) == [[1]]
+
+
+def test_infinite_values_of_an_invalid_candidate_do_not_disturb_the_others():
+    candidates = three_candidates()
+    assert candidates.start is not None
+    candidates.start.mean[0, 2] = torch.inf
+    candidates.start.std[0, 2] = torch.nan
+    candidates = candidates._replace(valid=torch.tensor([[True, True, False]]))
+    selector = Discover(standardise=True, target_share=0.0)
+    # of two valid candidates: reach (1, -1), novelty (-1, 1), relevance (-1, 1); at alpha 0.25:
+    # 0.25 - 0.75 - 1 = -1.5 and 1.5
+    assert selector.score(state([0.25]), candidates)[0, :2].tolist() == pytest.approx([-1.5, 1.5])
+    assert chosen(selector, state([0.25]), candidates) == [[1]]
+
+
+def test_pools_give_each_episode_its_own_candidates():
+    selector = dataclasses.replace(RELEASED, pick="pools")
+    # scores -7.5, -3.75, -3.5, and one pool for each of three environments
+    assert chosen(selector, state([0.25]), three_candidates(), 3) == [[0, 1, 2]]
+
+
+def test_without_the_relevance_term_the_target_is_ignored():
+    selector = AchievabilityNovelty(standardise=False)
+    candidates = three_candidates()
+    at = selector.init((1,), torch.device("cpu"))
+    # alpha stays 1: V(s0,g) + σ(s0,g)
+    assert selector.score(at, candidates).tolist() == [[-1.5, -3.0, -8.0]]
+    assert selector.update(at, torch.tensor([1.0])).alpha.tolist() == [1.0]
+    far = candidates._replace(target=Estimate(torch.randn(1, 3), torch.rand(1, 3)))
+    assert torch.equal(selector.score(at, far), selector.score(at, candidates))
+
+
+def test_values_that_were_not_filled_are_asked_for():
+    with pytest.raises(ValueError, match=r"Candidates.start and Candidates.target must be filled"):
+        PAPER.score(state([0.5]), three_candidates()._replace(target=None))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"controller": "bang"}, "selector.controller is 'bang'; allowed: proportional, band, fixed"),
+        ({"pick": "best"}, "selector.pick is 'best'; allowed: top, pools"),
+        ({"alpha_start": 1.5}, r"selector.alpha_start must lie in \[0, 1\], got 1.5"),
+        ({"target_share": -0.1}, r"selector.target_share must lie in \[0, 1\]"),
+        ({"target_rate": 2.0}, r"selector.target_rate must lie in \[0, 1\]"),
+        ({"band": -1.0}, r"selector.band must lie in \[0, 1\]"),
+        ({"alpha_step": -0.01}, "selector.alpha_step must not be negative"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Discover(**settings)
