@@ -93,6 +93,7 @@ def register_schemas() -> None:
 def _train_verb(arguments: list[str]) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig, OmegaConf
 
     register_schemas()
@@ -107,7 +108,7 @@ def _train_verb(arguments: list[str]) -> None:
             return _train(OmegaConf.to_container(config), label)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
-            if HydraConfig.get().mode is hydra.types.RunMode.MULTIRUN:
+            if HydraConfig.get().mode is RunMode.MULTIRUN:
                 print(f"discover-rl: {error}", file=sys.stderr)
             return None
 
@@ -139,7 +140,9 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
 
     metrics = read_metrics(run_dir / METRICS)
     last = [select_seed(metrics, seed)["eval/success_rate"][-1] for seed in seeds]
-    print(f"\nsuccess on the target: {np.mean(last):.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""))
+    print(
+        f"\nsuccess on the target: {np.mean(last):.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else "")
+    )
     print(f"  checkpoint   {run_dir / CHECKPOINT}")
     print(f"  metrics      {run_dir / METRICS}")
     print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")

@@ -1,4 +1,4 @@
-"""The whole program. ``Trainer.train_round`` is the algorithm, ``Trainer.run`` what surrounds it:
+"""The whole program: ``Trainer.train_round`` is the algorithm, ``Trainer.run`` what surrounds it.
 
 choose goals -> roll out one episode per environment -> store -> learn -> adapt alpha -> log -> evaluate -> save
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
@@ -28,52 +28,11 @@ from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import GoalHistory, save_pictures
+from discover_rl.rounds import Round, exploration_scale, mean_where, selected_rate
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
 from discover_rl.selectors import Candidates, SelectorState
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
-
-
-class Round:
-    """What one round works on: tensors that keep their addresses, so that a CUDA graph can be replayed.
-
-    Attributes:
-        observation: Current observations.
-        goals: Goals that the episodes are commanded to.
-        targets: Targets of the episodes.
-        use_target: Whether an episode is commanded to its own target.
-        reached: Whether the first episode of an environment reached its goal.
-        block: Transitions of the round, see ``RowLayout``.
-        done: Last transitions of episodes.
-        selected_success: Share of the selector's goals that were reached.
-        target_success: Share of the episodes that came to the target, whatever their goal.
-        achievability, novelty, relevance: Means over the chosen goals, in steps.
-    """
-
-    def __init__(self, num_runs: int, num_envs: int, num_steps: int, layout: RowLayout, device: torch.device):
-        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-            return torch.zeros(num_runs, *shape, dtype=dtype, device=device)
-
-        self.observation = zeros(num_envs, layout.observation_dim)
-        self.goals = zeros(num_envs, layout.goal_dim)
-        self.targets = zeros(num_envs, layout.goal_dim)
-        self.use_target = zeros(num_envs, dtype=torch.bool)
-        self.reached = zeros(num_envs, dtype=torch.bool)
-        self.block = zeros(num_steps, num_envs, layout.width)
-        self.done = zeros(num_steps, num_envs, dtype=torch.bool)
-        self.selected_success = zeros()
-        self.target_success = zeros()
-        self.achievability, self.novelty, self.relevance = zeros(), zeros(), zeros()
-
-    def metrics(self) -> dict[str, Float[Tensor, "run"]]:
-        """By TensorBoard tag."""
-        return {
-            "rollout/success_rate": self.target_success,
-            "goal/selected_success_rate": self.selected_success,
-            "goal/achievability": self.achievability,
-            "goal/novelty": self.novelty,
-            "goal/relevance": self.relevance,
-        }
 
 
 class Trainer:
@@ -144,7 +103,7 @@ class Trainer:
                 (state.novelty, candidates.start.std),
                 (state.relevance, candidates.target.mean),
             ):
-                total.copy_(_mean_where(estimate.gather(1, choice.index), ~choice.use_target))
+                total.copy_(mean_where(estimate.gather(1, choice.index), ~choice.use_target))
 
     def candidates(self) -> Candidates:
         """Visited states drawn uniformly from the buffer, and what the selector wants to know of them."""
@@ -169,7 +128,7 @@ class Trainer:
     def roll_out(self) -> None:
         """One episode of full length in every environment, or several that end early."""
         state, space, lead = self.round, self.space, (self.num_runs, self.num_envs)
-        config, layout = self.config, self.layout
+        config = self.config
         observation, goal, own_target = state.observation, state.goals, state.use_target
         first = torch.ones_like(state.use_target)
         state.reached.zero_()
@@ -178,7 +137,8 @@ class Trainer:
         wander = begins
         noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
         for t in range(self.num_steps):
-            action = torch.where(wander[..., None], self.random_actions(lead), self.agent.explore(observation, goal, noise))
+            policy, random = self.agent.explore(observation, goal, noise), self.random_actions(lead)
+            action = torch.where(wander[..., None], random, policy)
             step = self.env.step(action.flatten(0, 1))
             following = step.observation.unflatten(0, lead)
             achieved = space.achieved(following)
@@ -202,7 +162,7 @@ class Trainer:
                 wander = torch.where(ended, begins, wander)
                 first = first & ~ended
         state.block[..., -1] = steps_to_end(state.done)
-        state.selected_success.copy_(_selected_rate(state.reached, state.use_target))
+        state.selected_success.copy_(selected_rate(state.reached, state.use_target))
         state.target_success.copy_(came_to_target.float().mean(1))
 
     def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
@@ -320,11 +280,13 @@ class Trainer:
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
-        self.history.add(self.num_timesteps, self.round.goals, self.round.reached)
+        chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
+        self.history.add(self.num_timesteps, chosen, self.round.reached)
         return row
 
     def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
-        figures = save_pictures(run_dir, self.seeds, self.history, self.eval_env, evaluation.achieved)
+        title = f"{self.config.selector.name} on {self.config.env.name}"
+        figures = save_pictures(run_dir, self.seeds, self.history, self.eval_env, evaluation.achieved, title)
         for seed, figure in figures.items():
             writer.figure(self.num_timesteps, "goal/curriculum", figure, seed)
 
@@ -412,29 +374,3 @@ def _to_numpy(metrics: Mapping[str, Tensor]) -> dict[str, Float[np.ndarray, "run
 def _headline(row: Mapping[str, Float[np.ndarray, "run"] | float]) -> dict[str, float]:
     shown = {"success": "eval/success_rate", "goals": "goal/selected_success_rate", "alpha": "goal/alpha"}
     return {name: float(np.mean(row[tag])) for name, tag in shown.items() if tag in row}
-
-
-def exploration_scale(
-    use_target: Bool[Tensor, "run env"], spread: float, greedy_share: float
-) -> Float[Tensor, "run env"]:
-    """Factors on the exploration noise of each episode.
-
-    They run evenly from 1 - spread to 1 + spread over the environments, neighbours far apart (a golden-ratio
-    sequence): environments stand in the order of their goals' scores, and every stretch gets the whole range.
-    Of the episodes commanded to the target a share acts without noise.
-    """
-    count, device = use_target.shape[1], use_target.device
-    place = torch.arange(1, count + 1, device=device) * 0.6180339887498949 % 1
-    factor = 1 - spread + 2 * spread * place
-    greedy = (torch.arange(count, device=device) * 0.6180339887498949 + 0.5) % 1 < greedy_share
-    return torch.where(use_target & greedy, 0.0, factor)
-
-
-def _mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:
-    return (x * mask).sum(1) / mask.sum(1).clamp_min(1)
-
-
-def _selected_rate(reached: Bool[Tensor, "run env"], use_target: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:
-    """Success rate over the selector's own goals; over all where every episode went to its target."""
-    all_target = use_target.all(1, keepdim=True)
-    return _mean_where(reached.float(), ~use_target | all_target)

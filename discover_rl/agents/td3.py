@@ -248,9 +248,7 @@ class TD3:
         assert grad_input is not None
         grad_action = grad_input[..., -self.action_dim :].sum(1)
         inside = disturbed.abs() <= 1  # where clipped, the action has no influence
-        self.actor_net.backward(
-            self.actor, hidden, grad_action * inside * (1 - action.square()), self.actor.grad
-        )
+        self.actor_net.backward(self.actor, hidden, grad_action * inside * (1 - action.square()), self.actor.grad)
         self.actor_optimizer.step()
         self._metrics["train/actor_loss"].copy_(softplus(q_logit).mean((1, 2, 3)).neg_())
 
@@ -304,4 +302,3 @@ def _gather_members(
     critics: Float[Tensor, "run member parameter"], members: Int[Tensor, "run chosen"]
 ) -> Float[Tensor, "run chosen parameter"]:
     return critics.gather(1, members[..., None].expand(-1, -1, critics.shape[-1]))
-

@@ -10,4 +10,5 @@ __all__ = [
     "did_you_mean",
     "load_plugin",
     "plugin_names",
+    "schema_node",
 ]

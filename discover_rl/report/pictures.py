@@ -32,7 +32,7 @@ class GoalHistory:
 
         Args:
             step: Environment steps so far.
-            goals: Goals of the round; evenly spaced ones are kept.
+            goals: Goals of the round, nan where the episode was sent to its target; evenly spaced ones are kept.
             reached: Whether they were reached.
         """
         kept = torch.linspace(0, goals.shape[1] - 1, min(GOALS_KEPT, goals.shape[1])).long().to(goals.device)
@@ -80,6 +80,7 @@ def save_pictures(
     history: GoalHistory,
     environment: Environment,
     achieved: Float[Tensor, "run episode time goal"],
+    title: str,
 ) -> dict[int, "Figure"]:
     """Draw and save the curriculum of every seed.
 
@@ -89,6 +90,7 @@ def save_pictures(
         history: Goals chosen.
         environment: Drawn as the background if it can draw itself.
         achieved: Achieved goals of the last evaluation.
+        title: What was trained on what; the seed is added.
 
     Returns:
         The figures by seed.
@@ -101,7 +103,7 @@ def save_pictures(
             select_seed(metrics, seed),
             environment,
             achieved[run].cpu().numpy(),
-            f"{environment.__class__.__name__}, seed {seed}",
+            f"{title}, seed {seed}",
         )
         save_figure(figure, picture_path(run_dir, seeds, seed))
         figures[seed] = figure

@@ -1,5 +1,6 @@
 """What every selector is given, what it answers, and the contract it keeps."""
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
@@ -39,7 +40,8 @@ class Candidates(NamedTuple):
     distance: Float[Tensor, "*lead cand"] | None = None
 
 
-class Choice(NamedTuple):
+@dataclass(frozen=True)
+class Choice:
     """One answer per episode.
 
     Attributes:

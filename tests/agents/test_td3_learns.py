@@ -41,7 +41,7 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
     seeds = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
     agent = TD3(config, RUNS, 1, 1, 1, False, seeds)
     targets, mix = torch.full((RUNS, ENVS, 1), 5.0), HindsightConfig(future=0.8, random=0.2)
-    for _ in range(400):
+    for _ in range(200 if agent.goal_is_terminal else 300):
         agent.update(lambda: sample_batch(buffer, 64, GOALS, targets, mix, agent.goal_is_terminal, generator))
     torch.set_num_threads(threads)
 
@@ -50,10 +50,11 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
         x, desired = sign * places, torch.full_like(places, goal)  # ever nearer to the goal
         value = agent.values(x, desired).mean
         assert (value.diff(dim=1) > 0.5).all(), value  # a place nearer by 0.4 is two steps fewer
-        # the last one is within 2 steps, the first some 9 away
-        assert (value[:, -1] > -4).all()
-        assert (value[:, 0] < -5).all()
-        assert (sign * agent.act(x, desired) > 0.3).all()
+        if agent.goal_is_terminal:  # the other mode's values are right in their order long before their scale
+            # the last place is one stride from success, and the first 9, of which 8 follow after its own
+            assert value[:, -1].tolist() == pytest.approx([0] * RUNS, abs=0.5)
+            assert value[:, 0].tolist() == pytest.approx([-8] * RUNS, abs=2)
+        assert (sign * agent.act(x, desired) > 0.5).all()
 
     x, goal = torch.full((RUNS, 1, 1), -0.95), torch.full((RUNS, 1, 1), 0.6)
     for _ in range(12):  # 1.45 units in strides of at most 0.2 are 8 steps to within 0.1
