@@ -17,7 +17,7 @@ train: install
 	$(BIN)/discover-rl train experiment=quickstart $(ARGS)
 
 test: install
-	$(BIN)/python -m pytest -m 'not slow and not gpu' $(ARGS)
+	$(BIN)/python -m pytest -n auto -m 'not slow and not gpu' $(ARGS)
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -28,7 +28,7 @@ test-gpu: install
 check: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: install

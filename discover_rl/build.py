@@ -53,13 +53,16 @@ def pick_device(name: str) -> torch.device:
     """The torch device of that name; ``auto`` is cuda if there is one, else the CPU.
 
     Raises:
-        ValueError: If cuda is asked for and there is none.
+        ValueError: If there is no device of that name, or cuda is asked for and there is none.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device={name} but torch sees no CUDA device; use device=cpu, or install a CUDA build")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device is {name!r}; allowed: auto, cpu, cuda, cuda:N") from error
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     return device
@@ -124,6 +127,10 @@ def validate(config: TrainConfig) -> None:
     """
     if config.selector is None or config.agent is None:
         raise ValueError("selector and agent must be set, e.g. selector=discover agent=td3")
+    if config.learning_starts > config.buffer_size:
+        raise ValueError(
+            f"learning_starts={config.learning_starts} is more than buffer_size={config.buffer_size} can ever hold"
+        )
     delay = getattr(config.agent, "policy_delay", 1)
     if config.gradient_steps % delay:
         raise ValueError(f"gradient_steps={config.gradient_steps} must be a multiple of agent.policy_delay={delay}")

@@ -75,6 +75,8 @@ def _note(path: Path, file: Any) -> dict[str, Any]:  # noqa: ANN401 - safetensor
     if header is None:
         raise CheckpointError(f"checkpoint {path}: the file {FOREIGN}; it lacks our note in its header")
     note = json.loads(header)
+    if not isinstance(note, dict):
+        raise CheckpointError(f"checkpoint {path}: the file is damaged or {FOREIGN}; its note holds no keys")
     if note.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"checkpoint {path}: format version {note.get('format_version')}, this version of discover_rl "

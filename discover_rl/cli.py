@@ -127,6 +127,8 @@ def _train(mapping: Any, label: str) -> float:  # noqa: ANN401 - what OmegaConf 
     if resume:
         print(f"going on from {run_dir}")
     trainer = train(config, run_dir, resume)
+    if trainer.solved:
+        print(f"\nsolved after {trainer.num_timesteps:,} of at most {config.num_timesteps:,.0f} steps", end="")
     return _print_where(run_dir, trainer.seeds)
 
 

@@ -38,6 +38,7 @@ FREE_KEYS = (
     "device",
     "num_threads",
     "cudagraphs",
+    "tf32",
     "resume",
     "run_dir",
     "log_interval",
@@ -151,7 +152,8 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """Where a run is written, and whether it goes on from a checkpoint there.
 
     With ``resume=auto`` the folder follows from the configuration, so the same command after a kill goes on
-    where it stopped; a finished run is left alone and a new numbered folder taken.
+    where it stopped; a finished run (or one that ``stop_success`` ended) is left alone and a new numbered folder
+    taken.
 
     Args:
         config: The configuration.
@@ -182,10 +184,14 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             continue
         if differing_keys(load_config(run_dir), config):
             continue
-        if _steps_done(run_dir) < config.num_timesteps:
+        if not _is_finished(run_dir, config.num_timesteps):
             return run_dir, (run_dir / CHECKPOINT).is_file()
     raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
 
 
-def _steps_done(run_dir: Path) -> float:
-    return load_note(run_dir / CHECKPOINT).get("num_timesteps", 0) if (run_dir / CHECKPOINT).is_file() else 0
+def _is_finished(run_dir: Path, num_timesteps: float) -> bool:
+    path = run_dir / CHECKPOINT
+    if not path.is_file():
+        return False
+    note = load_note(path)
+    return bool(note.get("solved")) or note.get("num_timesteps", 0) >= num_timesteps

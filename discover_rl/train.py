@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from discover_rl.agents.agent import copy_into
 from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
 from discover_rl.checkpoint import (
     CheckpointError,
@@ -67,6 +68,7 @@ class Trainer:
         self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
         self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
         self.rounds = 0
+        self.good_evaluations = 0  # in a row
         self.solved = False
         self.history = GoalHistory()
         # candidate c is scored from the start and to the target of environment c mod num_envs
@@ -160,6 +162,7 @@ class Trainer:
             if self.env.ends_early or self.env.terminate_on_success:
                 observation = self.env.reset(ended.flatten()).unflatten(0, lead)
                 wander = torch.where(ended, begins, wander)
+                goal = torch.where(ended[..., None], state.goals, goal)
                 first = first & ~ended
         state.block[..., -1] = steps_to_end(state.done)
         state.selected_success.copy_(selected_rate(state.reached, state.use_target))
@@ -228,24 +231,28 @@ class Trainer:
             self.restore(run_dir / CHECKPOINT)
         save_config(run_dir, config, self.device)
         total = math.ceil(config.num_timesteps / self.buffer.round_size) * self.buffer.round_size
+        # without a checkpoint nothing can go on from rows that a killed run left: they are written again
+        goes_on = resume or not (run_dir / CHECKPOINT).is_file()
         with (
-            MetricsWriter(run_dir, self.seeds, self.num_timesteps if resume else None) as writer,
+            MetricsWriter(run_dir, self.seeds, self.num_timesteps if goes_on else None) as writer,
             ProgressLine(total, self.num_timesteps, config.selector.name) as progress,
         ):
-            evaluation, good = None, 0
+            evaluation = None
             start, steps_before = time.monotonic(), self.num_timesteps
             while self.num_timesteps < total and not self.solved:
                 self.train_round()
-                if self._due(config.log_interval, total):
+                evaluates = self._due(config.eval_interval, total)
+                if evaluates or self._due(config.log_interval, total):
                     row = self.log_row()
                     elapsed = time.monotonic() - start
                     row["time/fps"] = (self.num_timesteps - steps_before) * self.num_runs / elapsed
                     row["time/time_elapsed"] = elapsed
-                    if self._due(config.eval_interval, total):
+                    if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
                         row |= _to_numpy(evaluation.metrics())
-                        good = good + 1 if float(evaluation.success.min()) >= config.stop_success > 0 else 0
-                        self.solved = good >= EVALUATIONS_TO_STOP
+                        good = float(evaluation.success.min()) >= config.stop_success > 0
+                        self.good_evaluations = self.good_evaluations + 1 if good else 0
+                        self.solved = self.good_evaluations >= EVALUATIONS_TO_STOP
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
                 if self._due(config.save_interval, total) or self.solved:
@@ -269,20 +276,23 @@ class Trainer:
         """
         row = _to_numpy({**self.round.metrics(), **self.agent.metrics()})
         row["goal/alpha"] = self.selector_state.alpha.cpu().numpy().copy()
-        row["train/n_updates"] = float(self.rounds * self.config.gradient_steps)
+        random_rounds = math.ceil(self.config.learning_starts / self.buffer.round_size)
+        row["train/n_updates"] = float(max(0, self.rounds - random_rounds) * self.config.gradient_steps)
         for tag, value in row.items():
-            bad = ~np.isfinite(np.atleast_1d(value))
-            if bad.any():
-                raise FloatingPointError(
-                    f"{tag} is not finite in the run of seed {self.seeds[int(bad.argmax())]} after "
-                    f"{self.num_timesteps} steps; lower agent.learning_rate, or look at what the environment returns"
-                )
+            self._check_finite(tag, np.isfinite(np.atleast_1d(value)))
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
         self.history.add(self.num_timesteps, chosen, self.round.reached)
         return row
+
+    def _check_finite(self, name: str, finite: Bool[np.ndarray, "run"]) -> None:
+        if not finite.all():
+            raise FloatingPointError(
+                f"{name} is not finite in the run of seed {self.seeds[int(finite.argmin())]} after "
+                f"{self.num_timesteps} steps; lower agent.learning_rate, or look at what the environment returns"
+            )
 
     def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
         title = f"{self.config.selector.name} on {self.config.env.name}"
@@ -300,12 +310,17 @@ class Trainer:
 
         Raises:
             OSError: If a file cannot be written; the old one is unchanged.
+            FloatingPointError: If a parameter is not finite; the old files are unchanged.
         """
+        for name, tensor in self.agent.parameters().items():
+            self._check_finite(name, tensor.isfinite().flatten(1).all(1).cpu().numpy())
         note = {
             "rounds": self.rounds,
             "num_timesteps": self.num_timesteps,
             "seeds": self.seeds,
             "rounds_added": self.buffer.rounds_added,
+            "solved": self.solved,
+            "good_evaluations": self.good_evaluations,
         }
         save_checkpoint(run_dir / MODEL, self.agent.parameters(), note)
         tensors = {
@@ -329,10 +344,9 @@ class Trainer:
         try:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
-            for name, own in self.selector_state._asdict().items():
-                own.copy_(tensors[f"selector/{name}"])
+            copy_into({f"selector/{name}": own for name, own in self.selector_state._asdict().items()}, tensors)
             self.history = GoalHistory.from_tensors(tensors)
-            self.rounds = note["rounds"]
+            self.rounds, self.good_evaluations = note["rounds"], note.get("good_evaluations", 0)
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path}: {error} is missing; it is incomplete") from error
         except ValueError as error:
@@ -350,6 +364,7 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> Trainer:
     """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
+    torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
     trainer = Trainer(config)
     trainer.run(run_dir, resume)
     return trainer

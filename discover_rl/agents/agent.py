@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -11,6 +11,7 @@ from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
 
 
+@runtime_checkable
 class Agent(Protocol):
     """The contract. Every tensor has a leading run axis, and runs never mix.
 
@@ -79,12 +80,11 @@ def value_in_steps(q: Float[Tensor, "*lead"], gamma: float, goal_is_terminal: bo
         goal_is_terminal: Whether the goal pays once instead of at each step.
     """
     scale = 1.0 if goal_is_terminal else 1 - gamma
-    small = scale * 0.01 if goal_is_terminal else 0.01
-    return -(scale * (q + small).clamp_min(0.1 * small)).log() / math.log(gamma)
+    return -(scale * (q + 0.01).clamp_min(0.001)).log() / math.log(gamma)
 
 
 def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Copy tensors by name, in place.
+    """Copy tensors by name, in place; nothing is copied if one of them does not fit.
 
     Raises:
         ValueError: If one is missing or has another shape.
@@ -97,4 +97,5 @@ def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
                 f"checkpoint: tensor {name!r} has shape {tuple(given[name].shape)}, this configuration needs "
                 f"{tuple(tensor.shape)}; use the configuration that it was trained with"
             )
-        tensor.detach().copy_(given[name])
+    for name, tensor in own.items():
+        tensor.copy_(given[name])

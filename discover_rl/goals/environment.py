@@ -35,6 +35,9 @@ class Step(NamedTuple):
 class Environment(Protocol):
     """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
 
+    On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
+    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``.
+
     Attributes:
         num_envs: Number of environments that step together.
         device: Where every tensor lives.

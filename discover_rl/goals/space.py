@@ -67,7 +67,13 @@ class BoxGoals:
         self._slice = slice(self.indices[0], self.indices[0] + self.dim) if contiguous else None
 
     def achieved(self, observation: Float[Tensor, "*lead obs"]) -> Float[Tensor, "*lead goal"]:
-        """The named coordinates of the observation."""
+        """The named coordinates of the observation.
+
+        Raises:
+            ValueError: If the observation has fewer coordinates than the indices ask for.
+        """
+        if not max(self.indices) < observation.shape[-1] >= -min(self.indices):
+            raise ValueError(f"goal space: indices {self.indices}, but observations have width {observation.shape[-1]}")
         if self._slice is not None:  # a view: no copy, no index tensor on the device
             return observation[..., self._slice]
         return torch.stack([observation[..., i] for i in self.indices], dim=-1)

@@ -133,14 +133,14 @@ class Mega:
         del generator
         if candidates.start is None:
             raise ValueError(f"selector {self.name}: Candidates.start must be filled")
-        density = kde_log_density(candidates.goals, candidates.goals, self.bandwidth)
+        rarity = -kde_log_density(candidates.goals, candidates.goals, self.bandwidth)
         achievable = candidates.valid & (candidates.start.mean >= state.cutoff[..., None])
-        enough = achievable.any(-1, keepdim=True)
-        choice = pick(-density, torch.where(enough, achievable, candidates.valid), num_envs, "pools")
-        overall = pick(-density, torch.where(enough, achievable, candidates.valid), num_envs, "top")
-        # a pool without an achievable goal borrows from the shared ranking
-        index = torch.where(choice.use_target, overall.index, choice.index)
-        return Choice(index, choice.use_target & overall.use_target)
+        allowed = torch.where(achievable.any(-1, keepdim=True), achievable, candidates.valid)
+        choice = pick(rarity, allowed, num_envs, "pools")
+        # a pool without an achievable goal takes the rarest of all; none at all leaves the target
+        rarest = torch.where(allowed, rarity, -torch.inf).argmax(-1, keepdim=True)
+        index = torch.where(choice.use_target, rarest, choice.index)
+        return Choice(index, choice.use_target & ~allowed.any(-1, keepdim=True))
 
     def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
         """Move the cutoff."""

@@ -67,10 +67,9 @@ class Random(_Stateless):
 
 @dataclass(frozen=True)
 class Oracle(_Stateless):
-    """For diagnosis: goals a fixed number of true steps beyond what the agent has made its own.
+    """For diagnosis: the achieved goal nearest to the target by the environment's own distance.
 
-    The achieved goal nearest to the target by the environment's own distance. It tells failures of the goal
-    choice from failures of the learner.
+    It tells failures of the goal choice from failures of the learner.
     """
 
     name: str = "oracle"

@@ -9,7 +9,19 @@ from discover_rl.agents.td3 import Generators
 from discover_rl.replay import Batch
 
 RUNS, OBS, ACT, GOAL, BATCH = 3, 2, 2, 1, 8
-SMALL = {"hidden_sizes": [16], "num_critics": 3, "actor_critics": 2, "learning_rate": 1e-2}
+SMALL = {  # whatever the defaults are
+    "hidden_sizes": [16],
+    "num_critics": 3,
+    "actor_critics": 2,
+    "target_critics": 2,
+    "learning_rate": 1e-2,
+    "gamma": 0.9,
+    "tau": 0.01,
+    "policy_delay": 2,
+    "target_noise": 0.2,
+    "target_noise_clip": 0.5,
+    "actor_noise": 0.2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -68,8 +80,8 @@ def targets_of(agent, **fields):
 
 
 def constant_critics(**settings):
-    """γ = 0.9 and three target critics that say 0.2, 0.5 and 0.8, all of them drawn."""
-    agent = make(gamma=0.9, target_critics=3, **settings)
+    """Three target critics that say 0.5, 0.2 and 0.8, all of them drawn; γ = 0.9."""
+    agent = make(target_critics=3, **settings)
     set_constant(agent, agent.target_critics, [0.5, 0.2, 0.8])
     return agent
 
@@ -108,7 +120,7 @@ def test_the_target_by_hand_where_the_goal_pays_at_each_step(reward, terminated,
 
 
 def test_the_target_is_clipped_at_the_largest_value():
-    agent = make(gamma=0.9, target_critics=3, goal_is_terminal=False)
+    agent = make(target_critics=3, goal_is_terminal=False)
     set_constant(agent, agent.target_critics, [50.0, 60.0, 70.0])
     assert targets_of(agent, reward=0.0, terminated=0.0) == pytest.approx(10.0)  # not 0.9·50 = 45
 
@@ -136,7 +148,7 @@ def test_all_critics_of_a_run_are_pulled_to_one_target():
 
 
 def test_each_update_and_each_run_draws_its_own_two_of_three_critics():
-    agent = make(num_runs=400, gamma=0.9, target_critics=2)
+    agent = make(num_runs=400)
     set_constant(agent, agent.target_critics, [0.2, 0.5, 0.8])
     none = torch.zeros(400, BATCH)
     batch = batch_of(0, 400, reward=none, terminated=none, steps_to_goal=none + torch.inf)
@@ -160,7 +172,7 @@ def action_reader(agent, parameter):
 
 
 def test_the_noise_on_target_actions_is_clipped():
-    agent = make(target_noise=5.0, target_noise_clip=0.3, gamma=0.9)
+    agent = make(target_noise=5.0, target_noise_clip=0.3)
     action_reader(agent, agent.target_critics)
     agent.target_actor.zero_()  # action 0
     none = torch.zeros(RUNS, BATCH)
@@ -204,6 +216,7 @@ def test_the_gradient_of_the_critics_is_that_of_autograd():
 @pytest.mark.parametrize("actor_noise", [0.0, 1.0])
 def test_the_gradient_of_the_actor_is_that_of_autograd(actor_noise):
     agent = make(policy_delay=1, actor_critics=3, actor_noise=actor_noise, hidden_sizes=[16, 16])
+    agent.actor.mul_(4)  # actions from one end of the range to the other
     batch = batch_of(0)
     actor = agent.actor.detach().clone().requires_grad_()
     agent._update_critics(batch)
@@ -212,6 +225,7 @@ def test_the_gradient_of_the_actor_is_that_of_autograd(actor_noise):
     if actor_noise:
         noise = torch.randn(action.shape, generator=agent.generators.learn.clone_state())
         action = (action + (noise * actor_noise).clamp(-0.5, 0.5)).clamp(-1, 1)
+        assert 0.1 < (action.abs() == 1).float().mean() < 0.9  # where clipped, no gradient goes through
     logit = agent.critic_net.plain(agent.critics.detach(), torch.cat([state, action], -1)[:, None])
     loss = -softplus(logit[..., 0]).mean((1, 2))
     (gradient,) = torch.autograd.grad(loss.sum(), actor)
@@ -369,7 +383,7 @@ def test_scale_multiplies_the_deviation_of_each_episode():
 
 
 def test_values_are_mean_and_deviation_over_the_transformed_critics():
-    agent, batch = make(gamma=0.9), batch_of(0)
+    agent, batch = make(), batch_of(0)
     set_constant(agent, agent.critics, [0.2, 0.5, 0.8])
     value = agent.values(batch.observation, batch.goal)
     steps = value_in_steps(torch.tensor([0.2, 0.5, 0.8]), 0.9, True)
@@ -385,7 +399,7 @@ def test_values_use_the_online_critics_at_the_online_policys_action():
     agent.target_actor.zero_()
     action_reader(agent, agent.critics)
     action = agent.act(batch.observation, batch.goal)
-    expected = value_in_steps(softplus((1 + action[..., 0]).relu()), 0.99, True)
+    expected = value_in_steps(softplus((1 + action[..., 0]).relu()), 0.9, True)
     torch.testing.assert_close(agent.values(batch.observation, batch.goal).mean, expected)
 
 
@@ -468,8 +482,8 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
         ({"policy_delay": 0}, "agent.policy_delay must be at least 1"),
         ({"target_critics": 0}, "agent.target_critics must be at least 1"),
         ({"actor_critics": 0}, "agent.actor_critics must be at least 1"),
-        ({"target_critics": 7}, "agent.target_critics=7 is more than agent.num_critics=6"),
-        ({"actor_critics": 7}, "agent.actor_critics=7 is more than agent.num_critics=6"),
+        ({"num_critics": 6, "target_critics": 7}, "agent.target_critics=7 is more than agent.num_critics=6"),
+        ({"num_critics": 6, "actor_critics": 7}, "agent.actor_critics=7 is more than agent.num_critics=6"),
         ({"gamma": 1.0}, "agent.gamma must lie strictly between 0 and 1, got 1.0"),
         ({"gamma": 0.0}, "agent.gamma must lie strictly between 0 and 1"),
         ({"tau": 0.0}, r"agent.tau must lie in \(0, 1\]"),

@@ -41,7 +41,7 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
     seeds = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
     agent = TD3(config, RUNS, 1, 1, 1, False, seeds)
     targets, mix = torch.full((RUNS, ENVS, 1), 5.0), HindsightConfig(future=0.8, random=0.2)
-    for _ in range(200 if agent.goal_is_terminal else 300):
+    for _ in range(150 if agent.goal_is_terminal else 250):
         agent.update(lambda: sample_batch(buffer, 64, GOALS, targets, mix, agent.goal_is_terminal, generator))
     torch.set_num_threads(threads)
 
@@ -53,7 +53,7 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
         if agent.goal_is_terminal:  # the other mode's values are right in their order long before their scale
             # the last place is one stride from success, and the first 9, of which 8 follow after its own
             assert value[:, -1].tolist() == pytest.approx([0] * RUNS, abs=0.5)
-            assert value[:, 0].tolist() == pytest.approx([-8] * RUNS, abs=2)
+            assert value[:, 0].tolist() == pytest.approx([-8] * RUNS, abs=3)
         assert (sign * agent.act(x, desired) > 0.5).all()
 
     x, goal = torch.full((RUNS, 1, 1), -0.95), torch.full((RUNS, 1, 1), 0.6)

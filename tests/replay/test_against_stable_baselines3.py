@@ -22,7 +22,7 @@ def pairs_of_stable_baselines3():
     env = types.SimpleNamespace(env_method=lambda name, achieved, *rest, indices: [np.zeros(len(achieved))])
     her = HerReplayBuffer(TIME, spaces.Dict(dict.fromkeys(parts, box)), box, cast(Any, env), "cpu", n_sampled_goal=4)
     for t in range(TIME):
-        now, following = (dict.fromkeys(parts, np.array([[x]], dtype=np.float32)) for x in (t, t + 1))
+        now, following = ({part: np.array([[x]], dtype=np.float32) for part in parts} for x in (t, t + 1))
         her.add(now, following, np.zeros((1, 1)), np.zeros(1), np.array([t in ENDS]), [{}])
     np.random.seed(0)  # noqa: NPY002 - the generator it draws from
     drawn = her.sample(DRAWS).observations

@@ -48,14 +48,13 @@ def test_split_gives_the_fields_in_the_order_they_were_put_together():
 
 def test_split_takes_any_leading_axes():
     rows = torch.randn(2, 3, 5, LAYOUT.width)
-    assert [tuple(field.shape) for field in LAYOUT.split(rows)] == [
-        (2, 3, 5, width) for width in (4, 1, 4, 2, 1, 1)
-    ]  # fmt: skip
+    assert [tuple(field.shape) for field in LAYOUT.split(rows)] == [(2, 3, 5, width) for width in (4, 1, 4, 2, 1, 1)]
 
 
 @pytest.mark.parametrize(
-    ("rounds", "stored"), [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [3, 1, 2]), (5, [3, 4, 2]), (7, [6, 4, 5])]
-)  # fmt: skip
+    ("rounds", "stored"),
+    [(0, []), (1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [3, 1, 2]), (5, [3, 4, 2]), (7, [6, 4, 5])],
+)
 def test_a_full_ring_overwrites_its_oldest_round(rounds, stored):
     made = buffer(rounds)
     assert rounds_stored(made) == stored
@@ -135,10 +134,10 @@ def test_what_is_added_is_copied():
     assert rounds_stored(made) == [7]
 
 
-@pytest.mark.parametrize("shape", [(RUNS, ENVS, TIME, 14), (1, TIME, ENVS, 14), (RUNS, TIME, ENVS, 13)])
+@pytest.mark.parametrize("shape", [(2, 4, 3, 13), (1, 3, 4, 13), (2, 3, 4, 14), (2, 5, 4, 13)])
 def test_a_round_of_another_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"a round has shape \(2, 3, 4, 13\), got"):
-        buffer().add(torch.zeros(shape) if shape[-1] != 13 else torch.zeros(RUNS, TIME + 1, ENVS, 13))
+        buffer().add(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(("rounds_added", "rows"), [(1, 24), (2, 12), (9, 35), (0, 12)])

@@ -93,10 +93,10 @@ def test_steps_to_end_by_hand():
 
 
 def test_relabel_compares_one_number_with_the_running_sum_of_shares():
-    goals = [torch.full((1, 6, 1), float(i)) for i in range(4)]  # 0 commanded, 1 future, 2 target, 3 random
+    commanded, future, target, random = (torch.full((1, 6, 1), float(i)) for i in range(4))
     uniform = torch.tensor([[0.0, 0.49, 0.5, 0.69, 0.71, 0.81]])
     config = HindsightConfig(future=0.5, target=0.2, random=0.1)
-    assert relabel(*goals, uniform, config).flatten().tolist() == [1, 1, 2, 2, 3, 0]
+    assert relabel(commanded, future, target, random, uniform, config).flatten().tolist() == [1, 1, 2, 2, 3, 0]
 
 
 @pytest.mark.parametrize("rounds", [1, ROUNDS, ROUNDS + 2])

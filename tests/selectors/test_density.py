@@ -134,7 +134,7 @@ def test_mega_takes_the_rarest_that_is_achievable():
 def test_mega_waives_the_cutoff_where_nothing_is_achievable_and_only_there():
     given = line(*CLUSTERS, runs=2, start=estimate(*VALUES, runs=2))
     assert given.start is not None
-    given.start.mean.set_(torch.stack([torch.tensor(VALUES), torch.full((6,), -100.0)]))
+    given = given._replace(start=given.start._replace(mean=torch.tensor([VALUES, (-100.0,) * 6])))
     assert mega([-3.0, -3.0], given).index.tolist() == [[3], [5]]
     given.valid[1, 5] = False  # waived, and still never an invalid one
     assert mega([-3.0, -3.0], given).index[1, 0] in (3, 4)

@@ -70,8 +70,14 @@ def test_the_released_codes_rule_by_hand():
     ],
 )
 def test_each_weight_multiplies_its_own_term(in_bracket, expected):
-    weights = {"achievability": 2.0, "novelty": 3.0, "relevance": 5.0, "target_novelty": 7.0}
-    selector = Discover(standardise=False, novelty_in_bracket=in_bracket, **weights)
+    selector = Discover(
+        achievability=2.0,
+        novelty=3.0,
+        relevance=5.0,
+        target_novelty=7.0,
+        novelty_in_bracket=in_bracket,
+        standardise=False,
+    )
     assert selector.score(state([0.5]), three_candidates())[0, 0] == pytest.approx(expected)
 
 

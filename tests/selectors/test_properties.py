@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -48,7 +50,7 @@ def state(seed, lead):
 
 def map_fields(function, candidates):
     """``function`` on every tensor of some candidates."""
-    fields = [
+    fields: list[Any] = [
         Estimate(*map(function, field)) if isinstance(field, Estimate) else field if field is None else function(field)
         for field in candidates
     ]

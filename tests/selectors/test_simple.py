@@ -68,7 +68,7 @@ def test_the_oracle_asks_for_distances():
 
 
 def test_an_unknown_way_to_pick_is_refused():
-    with pytest.raises(ValueError, match="selector.pick is 'best'; allowed: top, pools"):
+    with pytest.raises(ValueError, match=r"selector.pick is 'best'; allowed: top, pools"):
         Oracle(pick="best")
 
 

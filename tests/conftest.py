@@ -1,0 +1,282 @@
+"""What several test files share, as fixtures: a tiny configuration, small environments, snapshots of a trainer."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from discover_envs.point_maze import PointMazeConfig
+from discover_rl.agents import TD3Config
+from discover_rl.config import TrainConfig, plugins
+from discover_rl.goals import BoxGoals, Step
+from discover_rl.selectors import Discover
+from discover_rl.train import Trainer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Tensors here are so small that more threads only cost time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def keep_thread_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For subprocesses."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+# -- configurations ------------------------------------------------------------------------------------------
+
+
+def tiny_config(rounds: int = 4, **changes: Any) -> TrainConfig:
+    """Two runs of six environments on the open maze; four rounds fill the buffer."""
+    values: dict[str, Any] = {
+        "env": PointMazeConfig(layout="open", max_episode_steps=8),
+        "selector": Discover(),
+        "agent": TD3Config(hidden_sizes=[16, 16], num_critics=3, actor_critics=2),
+        "seeds": 2,
+        "device": "cpu",
+        "num_envs": 6,
+        "gradient_steps": 4,
+        "batch_size": 16,
+        "num_candidates": 25,
+        "log_interval": 1,
+        "eval_interval": 2,
+        "eval_episodes": 3,
+        "save_interval": 100,
+    } | changes
+    round_size = values["num_envs"] * values["env"].max_episode_steps
+    defaults = {"num_timesteps": float(rounds * round_size), "buffer_size": 4 * round_size, "learning_starts": round_size}
+    return TrainConfig(**{**defaults, **values})
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainConfig]:
+    """Without pictures, which take longer than the training; the tests of the command line draw them."""
+    monkeypatch.setattr(Trainer, "_save_pictures", lambda *_: None)
+    return tiny_config
+
+
+TINY_ARGUMENTS = [
+    "env=point_maze/open",
+    "env.max_episode_steps=8",
+    "agent.hidden_sizes=[16,16]",
+    "agent.num_critics=3",
+    "num_envs=6",
+    "gradient_steps=4",
+    "batch_size=16",
+    "num_candidates=25",
+    "learning_starts=48",
+    "num_timesteps=192",
+    "log_interval=1",
+    "eval_interval=2",
+    "eval_episodes=3",
+    "device=cpu",
+]
+
+
+@pytest.fixture
+def tiny_arguments() -> list[str]:
+    """About the same for the command line."""
+    return list(TINY_ARGUMENTS)
+
+
+# -- what a trainer holds ------------------------------------------------------------------------------------
+
+
+def snapshot(trainer: Trainer) -> dict[str, Tensor]:
+    """Copies of every tensor that training goes on from."""
+    generators = {f"generator/{name}": g.get_state() for name, g in trainer._all_generators().items()}
+    tensors = {
+        **trainer.agent.parameters(),
+        **trainer.agent.state(),
+        **generators,
+        **trainer.history.tensors(),
+        "rows": trainer.buffer.filled(),
+        "alpha": trainer.selector_state.alpha,
+        "cutoff": trainer.selector_state.cutoff,
+        "rounds": torch.tensor([trainer.rounds, trainer.buffer.rounds_added]),
+    }
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+@pytest.fixture
+def held() -> Callable[[Trainer], dict[str, Tensor]]:
+    return snapshot
+
+
+@pytest.fixture
+def differing() -> Callable[..., list[str]]:
+    """Names on which two snapshots are not bit for bit the same."""
+
+    def find(one: dict[str, Tensor], other: dict[str, Tensor], run: int | None = None) -> list[str]:
+        assert one.keys() == other.keys()
+        pairs = {name: (one[name], other[name]) for name in one}
+        if run is not None:
+            pairs = {name: (_of_run(name, a, run), _of_run(name, b, run)) for name, (a, b) in pairs.items()}
+        return [name for name, (a, b) in pairs.items() if not _same_bits(a, b)]
+
+    return find
+
+
+def _of_run(name: str, tensor: Tensor, run: int) -> Tensor:
+    if name.startswith(("generator/", "rounds", "history/steps")) or tensor.dim() == 0:
+        return tensor  # shared by all runs
+    return tensor[:, run] if name.startswith("history/") else tensor[run]
+
+
+def _same_bits(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+# -- environments --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plug_in(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Any], None]:
+    """Make an environment known by name, as if a package had registered it."""
+    real, added = plugins.entry_points, []
+
+    def entry_points(*, group: str) -> list[Any]:
+        return [*real(group=group), *(added if group == "discover_rl.environments" else [])]
+
+    monkeypatch.setattr(plugins, "entry_points", entry_points)
+
+    def register(name: str, factory: Any) -> None:
+        added.append(SimpleNamespace(name=name, value="tests:factory", load=lambda: factory))
+
+    return register
+
+
+@dataclass
+class WalkConfig:
+    """A point on a line whose episodes may end at random."""
+
+    name: str = "walk"
+    fail: float = 0.0
+    cut: float = 0.0
+    terminate_on_success: bool = False
+    max_episode_steps: int = 12
+
+
+class Walk:
+    """Observation: place, number of the environment, episode of the round and step, the last two divided by 10.
+
+    So every transition tells where it belongs. The goal is a place; one step moves by 0.2 at most.
+    """
+
+    Config: ClassVar = WalkConfig
+
+    def __init__(self, config: WalkConfig, num_envs: int, device: torch.device, seed: int) -> None:
+        self.config, self.num_envs, self.device = config, num_envs, device
+        self.observation_dim, self.action_dim = 4, 1
+        self.max_episode_steps = config.max_episode_steps
+        self.goal_space = BoxGoals([0], 0.1, ["place"])
+        self.ends_early = config.fail > 0 or config.cut > 0
+        self.terminate_on_success = config.terminate_on_success
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.state = torch.zeros(num_envs, 4, device=device)
+        self.state[:, 1] = torch.arange(num_envs)
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        start = torch.rand(self.num_envs, generator=self.generator, device=self.device) * 0.2 - 0.1
+        episode = torch.zeros_like(start) if mask is None else self.state[:, 2] + 0.1
+        mask = torch.ones_like(start, dtype=torch.bool) if mask is None else mask
+        fresh = torch.stack([start, self.state[:, 1], episode, torch.zeros_like(start)], dim=1)
+        self.state = torch.where(mask[:, None], fresh, self.state)
+        return self.state
+
+    def targets(self) -> Tensor:
+        return torch.full((self.num_envs, 1), 0.9, device=self.device)
+
+    def step(self, action: Tensor) -> Step:
+        place = (self.state[:, 0] + 0.2 * action[:, 0].clamp(-1, 1)).clamp(-1, 1)
+        self.state = torch.stack([place, self.state[:, 1], self.state[:, 2], self.state[:, 3] + 0.1], dim=1)
+        chance = torch.rand(self.num_envs, generator=self.generator, device=self.device)
+        fails = chance < self.config.fail
+        return Step(self.state, fails, (chance < self.config.fail + self.config.cut) & ~fails)
+
+
+@pytest.fixture
+def walk(plug_in: Callable[[str, Any], None]) -> type[WalkConfig]:
+    """The configuration of the walk, which is registered."""
+    plug_in("walk", Walk)
+    return WalkConfig
+
+
+class Scripted:
+    """Environments that play back places on a line, whatever the action.
+
+    Args:
+        script: For each environment its episodes, each a list of places from the start on; the last episode
+            repeats. An episode ends after its places ("fail", "cut" as its last item) or stays at the last.
+        steps: Time limit.
+        terminate_on_success: Whether reaching the goal ends an episode.
+    """
+
+    def __init__(
+        self, script: Sequence[Sequence[Sequence[float | str]]], steps: int, terminate_on_success: bool = False
+    ) -> None:
+        self.script, self.num_envs, self.device = script, len(script), CPU
+        self.observation_dim = self.action_dim = 1
+        self.max_episode_steps, self.terminate_on_success = steps, terminate_on_success
+        self.goal_space = BoxGoals([0], 0.1)
+        self.ends_early = any(isinstance(episode[-1], str) for episodes in script for episode in episodes)
+        self.generator = torch.Generator().manual_seed(0)
+        self.episode, self.time = [-1] * self.num_envs, [0] * self.num_envs
+        self.resets: list[list[bool]] = []
+
+    def _now(self, env: int) -> list[float | str]:
+        return list(self.script[env][min(max(self.episode[env], 0), len(self.script[env]) - 1)])
+
+    def _observe(self) -> Tensor:
+        places = [[x for x in self._now(env) if not isinstance(x, str)] for env in range(self.num_envs)]
+        return torch.tensor([[p[min(t, len(p) - 1)]] for p, t in zip(places, self.time, strict=True)])
+
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        chosen = [True] * self.num_envs if mask is None else mask.tolist()
+        self.resets.append(chosen)
+        for env in range(self.num_envs):
+            if chosen[env]:
+                self.episode[env], self.time[env] = self.episode[env] + 1, 0
+        return self._observe()
+
+    def rewind(self) -> None:
+        """The next reset starts the first episodes."""
+        self.episode, self.resets = [-1] * self.num_envs, []
+
+    def targets(self) -> Tensor:
+        return torch.full((self.num_envs, 1), 1.0)
+
+    def step(self, action: Tensor) -> Step:
+        assert action.shape == (self.num_envs, 1)
+        self.time = [t + 1 for t in self.time]
+        ends = {}
+        for mark in ("fail", "cut"):
+            ends[mark] = torch.tensor(
+                [self._now(env)[-1] == mark and self.time[env] >= len(self._now(env)) - 2 for env in range(self.num_envs)]
+            )
+        return Step(self._observe(), ends["fail"], ends["cut"])
+
+
+@pytest.fixture
+def scripted() -> type[Scripted]:
+    return Scripted
+
+
+@pytest.fixture
+def replaced() -> Callable[..., Any]:
+    """``dataclasses.replace`` for configurations."""
+    return dataclasses.replace

@@ -1,0 +1,419 @@
+"""The loop: what a round does, early ends, mistakes that end it with a sentence, and a maze that it must solve."""
+
+import pytest
+import torch
+
+from discover_envs.point_maze import PointMazeConfig
+from discover_rl.agents import AGENT_CONFIGS, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
+from discover_rl.report import read_metrics
+from discover_rl.rounds import exploration_scale, selected_rate
+from discover_rl.run_folder import CHECKPOINT, METRICS
+from discover_rl.selectors import HER, SELECTORS, Candidates, Oracle, Random
+from discover_rl.train import Trainer, train
+
+
+def rows_of_last_round(trainer):
+    """Named fields of the last round, each (run, time, env, width)."""
+    names = ("observation", "action", "following", "goal", "terminated", "to_end")
+    return dict(zip(names, trainer.layout.split(trainer.round.block), strict=True))
+
+
+def finite(trainer):
+    tensors = {**trainer.agent.parameters(), **trainer.agent.state()}
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+# -- what a round does ---------------------------------------------------------------------------------------
+
+
+def test_steps_updates_and_rows_are_counted(tiny, tmp_path):
+    trainer = train(tiny(6, gradient_steps=6, learning_starts=50, log_interval=2, eval_interval=3), tmp_path)
+    assert (trainer.rounds, trainer.num_timesteps) == (6, 6 * 48)
+    # 50 steps are not there before the third round
+    assert trainer.agent.state()["adam/critics/step"].item() == 4 * 6
+    assert trainer.agent.state()["adam/actor/step"].item() == 4 * 6 / 2
+    assert (trainer.buffer.size.item(), trainer.buffer.rounds_added) == (4 * 48, 6)
+    metrics = read_metrics(tmp_path / METRICS)
+    assert metrics["time/total_timesteps"].tolist() == [step for step in (96, 144, 192, 288) for _ in range(2)]
+    assert metrics["seed"].tolist() == [0, 1] * 4
+    assert metrics["train/n_updates"].tolist() == [0, 0, 6, 6, 12, 12, 24, 24]
+    evaluated = ~torch.from_numpy(metrics["eval/success_rate"]).isnan()
+    assert evaluated.tolist() == [False, False, True, True, False, False, True, True]
+
+
+@pytest.mark.parametrize(("intervals", "expected"), [((5, 2), [2, 4, 5, 6, 7]), ((3, 100), [3, 6, 7])])
+def test_an_evaluation_does_not_wait_for_the_log(tiny, tmp_path, intervals, expected):
+    log, evaluate = intervals
+    train(tiny(7, log_interval=log, eval_interval=evaluate, seeds=1), tmp_path)
+    metrics = read_metrics(tmp_path / METRICS)
+    assert metrics["time/total_timesteps"].tolist() == [48 * round_ for round_ in expected]
+
+
+def test_the_budget_is_rounded_up_to_whole_rounds(tiny, tmp_path):
+    assert train(tiny(num_timesteps=49.0), tmp_path).rounds == 2
+
+
+@pytest.mark.parametrize("after_goal", ["random", "policy"])
+def test_rows_follow_one_another_and_goals_change_at_the_start_of_a_round_only(tiny, after_goal):
+    trainer = Trainer(tiny(after_goal=after_goal))
+    goals = []
+    for _ in range(3):
+        trainer.train_round()
+        rows = rows_of_last_round(trainer)
+        assert rows["observation"][:, 1:].equal(rows["following"][:, :-1])
+        assert rows["goal"].equal(rows["goal"][:, :1].expand_as(rows["goal"]))
+        assert rows["goal"][:, 0].equal(trainer.round.goals)
+        assert rows["to_end"][..., 0].equal(torch.arange(7.0, -1, -1)[None, :, None].expand(2, 8, 6))
+        assert not rows["terminated"].any()
+        assert (rows["action"].abs() <= 1).all()
+        moved = rows["observation"] + 0.5 * rows["action"]
+        assert torch.isclose(moved, rows["following"]).all(-1).float().mean() > 0.9  # the rest met a wall
+        goals.append(trainer.round.goals.clone())
+        stored = trainer.buffer.filled()[:, -48:].unflatten(1, (8, 6))
+        assert stored.equal(trainer.round.block)
+    assert not goals[1].equal(goals[2])
+
+
+def test_with_an_empty_buffer_every_episode_goes_to_its_target(tiny):
+    for selector in (SELECTORS["discover"](target_share=0.0), SELECTORS["mega"](), Random()):
+        trainer = Trainer(tiny(selector=selector))
+        trainer.train_round()
+        assert trainer.round.use_target.all()
+        assert trainer.round.goals.equal(trainer.round.targets)
+        trainer.train_round()
+        assert not trainer.round.use_target.any()
+
+
+def test_goals_that_the_start_has_solved_are_no_candidates(tiny):
+    trainer = Trainer(tiny(num_candidates=200))
+    for _ in range(2):
+        trainer.train_round()
+    trainer._choose_goals()
+    candidates = trainer.candidates()
+    starts = trainer.round.observation[:, torch.arange(200) % 6]
+    near = (starts - candidates.goals).norm(dim=-1) <= 0.5
+    assert near.any()
+    assert candidates.valid.equal(~near)
+    assert candidates.start is not None
+    chosen = trainer.round.goals[~trainer.round.use_target]
+    own_start = trainer.round.observation[~trainer.round.use_target]
+    assert ((chosen - own_start).norm(dim=-1) > 0.3).all()
+
+
+def test_candidates_are_visited_states_scored_from_the_start_of_their_episode(tiny):
+    trainer = Trainer(tiny())
+    trainer.train_round()
+    trainer._choose_goals()
+    candidates = trainer.candidates()
+    visited = trainer.layout.split(trainer.buffer.filled())[2]
+    for run in range(2):
+        assert (candidates.goals[run][:, None] == visited[run]).all(-1).any(1).all()
+    starts = trainer.round.observation[:, torch.arange(25) % 6]
+    assert candidates.start.mean.equal(trainer.agent.values(starts, candidates.goals).mean)
+    own = trainer.agent.values(candidates.goals, trainer.round.targets[:, torch.arange(25) % 6])
+    assert candidates.target.mean.equal(own.mean)  # an observation of the maze is its own goal
+
+
+def test_learning_starts_means_uniform_actions_and_no_updates_until_then(tiny, held):
+    trainer = Trainer(tiny(learning_starts=2 * 48, selector=HER()))
+    before = held(trainer)["critics"]
+    for round_ in range(3):
+        policy = trainer.agent.act
+        asked = []
+        trainer.agent.act = lambda o, g, policy=policy, asked=asked: asked.append(1) or policy(o, g)
+        trainer.train_round()
+        trainer.agent.act = policy
+        actions = rows_of_last_round(trainer)["action"]
+        uniform = actions.abs().flatten().sort().values
+        error = (uniform - torch.linspace(0, 1, len(uniform))).abs().max()
+        assert (error < 0.12) == (round_ < 2)  # the untrained policy plus noise is no uniform draw
+        assert held(trainer)["critics"].equal(before) == (round_ < 2)
+
+
+def test_learning_starts_beyond_the_buffer_is_refused(tiny):
+    with pytest.raises(ValueError, match=r"learning_starts=1000 is more than buffer_size=192"):
+        Trainer(tiny(learning_starts=1000))
+
+
+def test_gradient_steps_must_fit_the_policy_delay(tiny):
+    with pytest.raises(ValueError, match=r"gradient_steps=5 must be a multiple of agent.policy_delay=2"):
+        Trainer(tiny(gradient_steps=5))
+
+
+def test_exploration_scale_spreads_evenly_and_spares_a_share_of_the_target_episodes():
+    use_target = torch.zeros(2, 100, dtype=torch.bool)
+    use_target[1] = True
+    scale = exploration_scale(use_target, 0.5, 0.25)
+    assert scale[0].min() >= 0.5
+    assert scale[0].max() <= 1.5
+    assert scale[0].sort().values.diff().max() < 0.03
+    for stretch in scale[0].split(20):
+        assert (stretch.min() < 0.6) & (stretch.max() > 1.4)
+    assert (scale[1] == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert scale[1][scale[1] > 0].min() >= 0.5
+    assert exploration_scale(use_target, 0.0, 0.0).eq(1).all()
+
+
+def test_greedy_episodes_act_without_noise(tiny):
+    trainer = Trainer(tiny(selector=HER(), learning_starts=0, greedy_share=0.5, num_envs=20))
+    trainer._choose_goals()
+    trainer._roll_out()
+    rows = rows_of_last_round(trainer)
+    plain = trainer.agent.act(rows["observation"].flatten(1, 2), rows["goal"].flatten(1, 2)).unflatten(1, (8, 20))
+    greedy = torch.isclose(rows["action"], plain, atol=1e-6).all(-1).all(1)
+    assert ((greedy.sum(1) - 10).abs() <= 1).all()
+
+
+def test_selected_rate_counts_the_selectors_own_goals():
+    reached = torch.tensor([[True, True, False, False], [True, False, False, False]])
+    use_target = torch.tensor([[False, True, True, False], [True, True, True, True]])
+    assert selected_rate(reached, use_target).tolist() == [0.5, 0.25]
+
+
+# -- early ends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after_goal", ["random", "policy", "target"])
+@pytest.mark.parametrize(
+    "ends", [{"fail": 0.15, "cut": 0.15}, {"terminate_on_success": True}, {"fail": 0.1, "terminate_on_success": True}]
+)
+def test_rows_never_connect_two_episodes(tiny, walk, after_goal, ends):
+    trainer = Trainer(tiny(env=walk(**ends), after_goal=after_goal, selector=Random(), buffer_size=1000, num_envs=20))
+    ended_early, terminated = 0, 0
+    for _ in range(4):
+        trainer.train_round()
+        rows = rows_of_last_round(trainer)
+        place, env, episode, step = rows["observation"].unbind(-1)
+        next_place, next_env, next_episode, next_step = rows["following"].unbind(-1)
+        assert next_env.equal(env)
+        assert next_episode.equal(episode)  # the following state is the final one, not the start of the next episode
+        assert torch.isclose(next_step, step + 0.1).all()
+        last = rows["to_end"][..., 0] == 0
+        assert last[:, -1].all()
+        starts = torch.cat([torch.ones_like(last[:, :1]), last[:, :-1]], dim=1)
+        assert (step == 0).equal(starts)  # after a last row comes a fresh start, and only then
+        assert (place[starts].abs() <= 0.1).all()
+        same = ~last[:, :-1]
+        assert rows["observation"][:, 1:][same].equal(rows["following"][:, :-1][same])
+        assert rows["to_end"][:, :-1][same].equal(rows["to_end"][:, 1:][same] + 1)
+        ended_early += int(last[:, :-1].sum())
+        reached = (next_place - rows["goal"][..., 0]).abs() <= 0.1
+        if trainer.env.terminate_on_success:
+            assert last[reached].all()
+        if not ends.get("fail"):
+            assert not rows["terminated"].any()  # reaching the goal is recomputed when rows are relabelled
+        assert last[rows["terminated"][..., 0] == 1].all()
+        terminated += int(rows["terminated"].sum())
+        if after_goal != "target":
+            assert rows["goal"].equal(rows["goal"][:, :1].expand_as(rows["goal"]))
+        assert rows["goal"][starts].equal(trainer.round.goals[:, None].expand_as(rows["goal"])[starts])
+        trainer.log_row()
+    assert ended_early > 20
+    assert (terminated > 10) == bool(ends.get("fail"))
+    assert finite(trainer)
+
+
+def test_what_follows_a_reached_goal(tiny, walk):
+    """With a policy of zeros, that moves only where the loop says so."""
+    target = torch.tensor(0.9)
+    for after_goal in ("random", "policy", "target"):
+        config = tiny(env=walk(), after_goal=after_goal, agent=ZeroConfig(), selector=HER(), learning_starts=0)
+        trainer = Trainer(config)
+        trainer._choose_goals()
+        trainer.round.goals.copy_(trainer.round.observation[..., :1])  # solved by the first step
+        trainer.round.use_target[:, :3] = True
+        trainer.round.use_target[:, 3:] = False
+        trainer._roll_out()
+        rows = rows_of_last_round(trainer)
+        moved = rows["action"][..., 0] != 0
+        assert not moved[:, 0].any()
+        if after_goal == "random":
+            assert moved[:, 1:, 3:].all()
+            assert not moved[..., :3].any()
+        else:
+            assert not moved.any()
+        if after_goal == "target":
+            assert rows["goal"][:, 1:].eq(target).all()
+        else:
+            assert rows["goal"].equal(trainer.round.goals[:, None].expand_as(rows["goal"]))
+        assert trainer.round.reached.all()
+
+
+def test_success_in_a_round_counts_the_first_episode_only(tiny, walk, scripted):
+    # goal 0.5 and target 1.0; each environment with what it should count for
+    script = [
+        [[0.0, 0.5, 1.0]],  # reaches the goal, then the target: both
+        [[0.0, 0.0, "fail"], [0.0, 0.5, 1.0]],  # only its second episode does
+        [[0.0, 0.5, "cut"], [0.0, 1.0, 0.0]],  # the goal in the first, the target in the second
+        [[0.0, 0.2, 0.3]],
+    ]
+    trainer = Trainer(tiny(env=walk(max_episode_steps=3), num_envs=4, seeds=1, agent=ZeroConfig(), selector=HER()))
+    trainer.env = scripted(script, 3)
+    trainer.layout = type(trainer.layout)(1, 1, 1)
+    state = trainer.round = type(trainer.round)(1, 4, 3, trainer.layout, trainer.device)
+    state.targets.fill_(1.0)
+    state.goals.fill_(0.5)
+    state.observation.copy_(trainer.env.reset()[None])
+    trainer.roll_out()
+    assert state.reached.tolist() == [[True, False, True, False]]
+    assert state.selected_success.tolist() == [0.5]
+    assert state.target_success.tolist() == [0.25]
+    assert state.done[0].T.tolist() == [
+        [False, False, False],
+        [True, False, False],
+        [True, False, False],
+        [False, False, False],
+    ]
+    assert state.block[0, :, :, -2].T.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert state.block[0, :, :, -1].T.tolist() == [[2, 1, 0], [0, 1, 0], [0, 1, 0], [2, 1, 0]]
+    assert state.block[0, :, 2, 0].tolist() == pytest.approx([0.0, 0.0, 1.0])
+    assert state.block[0, :, 2, 2].tolist() == pytest.approx([0.5, 1.0, 0.0])
+
+
+@pytest.mark.parametrize("ends", [{"fail": 0.1, "cut": 0.1}, {"terminate_on_success": True}], ids=str)
+def test_training_with_early_ends_runs_to_its_end(tiny, walk, tmp_path, ends):
+    trainer = train(tiny(5, env=walk(**ends)), tmp_path)
+    assert finite(trainer)
+    metrics = read_metrics(tmp_path / METRICS)
+    for tag in ("train/critic_loss", "train/q_mean", "goal/achievability"):
+        assert torch.from_numpy(metrics[tag]).isfinite().all()
+    assert (metrics["train/q_mean"] <= 1.0).all()
+
+
+# -- every selector and agent --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SELECTORS)
+def test_every_selector_trains(tiny, name):
+    trainer = Trainer(tiny(selector=SELECTORS[name]()))
+    for _ in range(3):
+        trainer.train_round()
+        trainer.log_row()
+    assert finite(trainer)
+    own = ~trainer.round.use_target
+    assert own.any() == (name != "her")
+
+
+@pytest.mark.parametrize("name", AGENT_CONFIGS)
+def test_every_agent_trains_and_is_saved(tiny, tmp_path, name):
+    agent = AGENT_CONFIGS[name]() if name != "td3" else TD3Config(hidden_sizes=[8], num_critics=3)
+    trainer = train(tiny(2, agent=agent), tmp_path)
+    assert train(tiny(3, agent=agent), tmp_path, resume=True).rounds == 3
+    assert trainer.rounds == 2
+
+
+@pytest.mark.parametrize("agent", [ZeroConfig(), RandomConfig()], ids=lambda a: a.name)
+def test_an_agent_that_learns_nothing_never_solves_the_u(tiny, tmp_path, agent):
+    env = PointMazeConfig(layout="u", max_episode_steps=60)
+    config = tiny(3, env=env, agent=agent, num_envs=16, eval_episodes=16, eval_interval=1, gradient_steps=0, seeds=1)
+    train(config, tmp_path)
+    metrics = read_metrics(tmp_path / METRICS)
+    assert (metrics["eval/success_rate"] == 0).all()
+    assert (metrics["rollout/success_rate"] == 0).all()
+    if agent.name == "zero":
+        assert (metrics["goal/selected_success_rate"] == 0).all()
+
+
+def test_the_oracle_needs_a_distance(tiny, walk):
+    with pytest.raises(ValueError, match=r"selector=oracle needs an environment with distance_to_target\(goal\)"):
+        Trainer(tiny(env=walk(), selector=Oracle())).train_round()
+
+
+def test_the_oracle_takes_goals_near_the_target(tiny):
+    trainer = Trainer(tiny(selector=Oracle(pick="top"), num_candidates=100))
+    for _ in range(2):
+        trainer.train_round()
+    offered: list[Candidates] = []
+    draw = trainer.candidates
+    trainer.candidates = lambda: offered.append(draw()) or offered[0]
+    trainer._choose_goals()
+    assert offered[0].distance is not None
+    chosen = trainer.env.distance_to_target(trainer.round.goals)  # type: ignore[attr-defined]
+    nearest = offered[0].distance.masked_fill(~offered[0].valid, torch.inf).sort(1).values
+    assert (nearest[:, 0] < nearest[:, 50]).all()
+    assert chosen.sort(1).values.equal(nearest[:, :6])
+
+
+# -- mistakes ------------------------------------------------------------------------------------------------
+
+
+class NanAgent(ZeroAgent):
+    def act(self, observation, goal):
+        return super().act(observation, goal) * torch.nan
+
+
+def test_nan_actions_end_training_with_a_sentence(tiny, tmp_path):
+    trainer = Trainer(tiny(2, agent=ZeroConfig(), learning_starts=0))
+    trainer.agent = NanAgent(2, 2, trainer.generators["explore"])
+    with pytest.raises(FloatingPointError, match=r"^12 environments were given actions that are not numbers"):
+        trainer.run(tmp_path, False)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_a_loss_that_is_not_finite_names_its_seed(tiny, tmp_path, run):
+    trainer = Trainer(tiny(2, seed=7, learning_starts=0))
+    trainer.agent.parameters()["critics"].data[run] = torch.nan
+    with pytest.raises(FloatingPointError, match=rf"is not finite in the run of seed {7 + run} after 48 steps; lower"):
+        trainer.run(tmp_path, False)
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_networks_that_are_not_finite_are_never_saved_over_good_ones(tiny, tmp_path):
+    """Also where saving comes more often than logging."""
+    config = tiny(9, log_interval=9, eval_interval=9, save_interval=1)
+    trainer = train(tiny(2, log_interval=9, eval_interval=9, save_interval=1), tmp_path)
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    trainer = Trainer(config)
+    restore = trainer.restore
+
+    def restore_and_spoil(path):
+        restore(path)
+        trainer.agent.parameters()["actor"].data[1] = torch.inf
+
+    trainer.restore = restore_and_spoil
+    with pytest.raises(FloatingPointError, match=r"actor is not finite in the run of seed 1 after 144 steps"):
+        trainer.run(tmp_path, True)
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+
+# -- it learns -----------------------------------------------------------------------------------------------
+
+ROOM = """
+#######
+#....G#
+#.....#
+#..S..#
+#.....#
+#.....#
+#######
+""".strip()
+
+
+def test_a_small_maze_is_solved_and_training_stops_early(tiny, tmp_path):
+    layout = tmp_path / "room.txt"
+    layout.write_text(ROOM)
+    config = tiny(
+        60,
+        env=PointMazeConfig(layout=str(layout), max_episode_steps=15),
+        agent=TD3Config(hidden_sizes=[32, 32], num_critics=3, actor_critics=2, learning_rate=3e-3, gamma=0.9, tau=0.02),
+        seeds=1,
+        num_envs=8,
+        gradient_steps=40,
+        batch_size=64,
+        num_candidates=100,
+        buffer_size=10_000,
+        learning_starts=240,
+        log_interval=3,
+        eval_interval=3,
+        eval_episodes=20,
+        stop_success=0.9,
+    )
+    trainer = train(config, tmp_path / "run")
+    success = read_metrics(tmp_path / "run" / METRICS)["eval/success_rate"]
+    assert trainer.solved
+    assert trainer.rounds < 60
+    evaluated = success[success == success]
+    assert (evaluated[-3:] >= 0.9).all()
+    assert evaluated[0] < 0.9
+    assert (tmp_path / "run" / CHECKPOINT).is_file()
