@@ -38,7 +38,13 @@ class RandomSources:
 
 
 def random_sources(seed: int, device: torch.device) -> RandomSources:
-    """Independent streams for each purpose, so that drawing more of one changes nothing of the others."""
+    """Independent streams for each purpose, so that drawing more of one changes nothing of the others.
+
+    Raises:
+        ValueError: If the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
     words = np.random.SeedSequence(seed).generate_state(len(PURPOSES), dtype=np.uint64)
     seeds = {purpose: int(word >> 1) for purpose, word in zip(PURPOSES, words, strict=True)}
     generators = {

@@ -168,6 +168,8 @@ def _check_overrides(arguments: list[str]) -> None:
 
     try:
         with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
+            for argument in arguments:
+                _check_option(argument)
             plain = compose("train", [a for a in arguments if "=" in a and _is_group(a)])
             for argument in arguments:
                 _check_key(argument, plain)
@@ -182,6 +184,28 @@ def _check_overrides(arguments: list[str]) -> None:
 
 def _is_group(argument: str) -> bool:
     return argument.split("=", 1)[0] in ("env", "selector", "agent", "experiment", "+experiment")
+
+
+def _check_option(argument: str) -> None:
+    from discover_rl.config import did_you_mean
+
+    group, _, name = argument.partition("=")
+    if not _is_group(argument) or not name:
+        return
+    allowed = _options(group.removeprefix("+"))
+    if name not in allowed:
+        raise ValueError(f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
+
+
+def _options(group: str) -> list[str]:
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    loader = GlobalHydra.instance().config_loader()
+    plain = loader.get_group_options(group, ObjectType.CONFIG)
+    nested = loader.get_group_options(group, ObjectType.GROUP)
+    deeper = [f"{folder}/{name}" for folder in nested for name in _options(f"{group}/{folder}")]
+    return [*(name for name in plain if not name.endswith("_schema")), *deeper]
 
 
 def _check_key(argument: str, config: Any) -> None:  # noqa: ANN401 - a DictConfig

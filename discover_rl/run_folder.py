@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from discover_rl.agents import AGENT_CONFIGS
 from discover_rl.checkpoint import load_note
@@ -59,12 +60,14 @@ def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
         given = parts.get(group)
         if given is None:
             raise ValueError(f"{group} is not set; choose one, e.g. {group}=...")
-        name = given.get("name")
+        name = given.get("name") if isinstance(given, dict) else None
+        if not isinstance(name, str):
+            raise ValueError(f"{group} must hold keys and values, {group}.name among them; got {given!r}")
         schema = find(name)
         if schema is None:
             known = SELECTORS if group == "selector" else AGENT_CONFIGS
             raise ValueError(
-                f"{group}.name is {name!r}{did_you_mean(str(name), known)}; allowed: {', '.join(sorted(known))}"
+                f"{group}.name is {name!r}{did_you_mean(name, known)}; allowed: {', '.join(sorted(known))}"
             )
         parts[group] = _typed(schema, given, f"{group}.")
     rest = {key: value for key, value in parts.items() if key not in ("env", "selector", "agent")}
@@ -110,7 +113,10 @@ def load_config(run_dir: Path) -> TrainConfig:
     path = run_dir / CONFIG
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
-    mapping = OmegaConf.to_container(OmegaConf.load(path))
+    try:
+        mapping = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OSError) as error:
+        raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
     if not isinstance(mapping, dict):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
     return config_from_mapping({str(key): value for key, value in mapping.items()})

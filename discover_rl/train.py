@@ -162,6 +162,9 @@ class Trainer:
             if self.env.ends_early or self.env.terminate_on_success:
                 observation = self.env.reset(ended.flatten()).unflatten(0, lead)
                 wander = torch.where(ended, begins, wander)
+                # an episode that begins in the middle of a round keeps the chosen goal, or has a target of its own
+                state.targets.copy_(self.env.targets().unflatten(0, lead))
+                state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
                 goal = torch.where(ended[..., None], state.goals, goal)
                 first = first & ~ended
         state.block[..., -1] = steps_to_end(state.done)

@@ -58,7 +58,11 @@ def tiny_config(rounds: int = 4, **changes: Any) -> TrainConfig:
         "save_interval": 100,
     } | changes
     round_size = values["num_envs"] * values["env"].max_episode_steps
-    defaults = {"num_timesteps": float(rounds * round_size), "buffer_size": 4 * round_size, "learning_starts": round_size}
+    defaults = {
+        "num_timesteps": float(rounds * round_size),
+        "buffer_size": 4 * round_size,
+        "learning_starts": round_size,
+    }
     return TrainConfig(**{**defaults, **values})
 
 
@@ -266,7 +270,10 @@ class Scripted:
         ends = {}
         for mark in ("fail", "cut"):
             ends[mark] = torch.tensor(
-                [self._now(env)[-1] == mark and self.time[env] >= len(self._now(env)) - 2 for env in range(self.num_envs)]
+                [
+                    self._now(env)[-1] == mark and self.time[env] >= len(self._now(env)) - 2
+                    for env in range(self.num_envs)
+                ]
             )
         return Step(self._observe(), ends["fail"], ends["cut"])
 

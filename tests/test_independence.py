@@ -61,9 +61,7 @@ def test_stacked_runs_differ_from_each_other(tiny, held):
 
 
 @pytest.mark.parametrize("changes", [{"eval_interval": 1}, {"eval_interval": 5, "log_interval": 5}], ids=str)
-def test_how_often_it_is_evaluated_and_logged_changes_nothing_that_is_learned(
-    tiny, held, differing, tmp_path, changes
-):
+def test_how_often_it_is_evaluated_and_logged_changes_nothing_that_is_learned(tiny, held, differing, tmp_path, changes):
     often, seldom = Trainer(tiny(5, eval_interval=3)), Trainer(tiny(5, **changes))
     often.run(tmp_path / "often", False)
     seldom.run(tmp_path / "seldom", False)

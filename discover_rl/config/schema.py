@@ -1,5 +1,6 @@
 """What a training run is. The dataclass holds every default; YAML files only select and override."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +118,8 @@ class TrainConfig:
         for key in positive:
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
+        if not self.num_timesteps < math.inf:
+            raise ValueError(f"num_timesteps must be finite, got {self.num_timesteps}")
         for key in ("seed", "gradient_steps", "learning_starts", "num_threads"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")

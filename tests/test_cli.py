@@ -1,0 +1,192 @@
+"""The command line as a person types it: what it prints, what it writes, how it fails."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from discover_rl.cli import main
+from discover_rl.report import read_metrics
+from discover_rl.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, VERSIONS, load_config
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder to work in, and the arguments of the process as they were."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", list(sys.argv))
+    return tmp_path
+
+
+@pytest.fixture
+def fails(here, capsys):
+    """Runs a command that must fail; returns its only line on stderr but for the progress."""
+
+    def run(*arguments, code=2):
+        with pytest.raises(SystemExit) as info:
+            main(arguments)
+        output = capsys.readouterr()
+        assert info.value.code == code
+        assert "Traceback" not in output.err + output.out
+        *progress, sentence = output.err.splitlines()
+        assert all(line.startswith("discover ") for line in progress), output.err
+        assert sentence.startswith("discover-rl: ")
+        return sentence.removeprefix("discover-rl: ")
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]], ids=str)
+def test_help_shows_verbs_and_examples(capsys, arguments):
+    main(arguments)
+    out = capsys.readouterr().out
+    assert out.startswith("discover-rl: agents that set their own intermediate goals")
+    for word in ("train [GROUP=OPTION ...]", "eval RUN_DIR", "examples:", "--cfg job"):
+        assert word in out
+
+
+def test_an_unknown_verb_is_said(fails):
+    assert fails("trian") == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval"
+
+
+@pytest.mark.parametrize(
+    ("argument", "sentence"),
+    [
+        ("num_env=4", "unknown key num_env; did you mean 'num_envs'?; allowed: env, selector"),
+        ("agent.gama=0.9", "unknown key agent.gama; did you mean 'gamma'?; allowed under agent: name, hidden_sizes"),
+        ("seed.x=1", "unknown key seed.x; allowed under seed: nothing: it is a value"),
+        ("selector=discovr", "selector is 'discovr'; did you mean 'discover'?; allowed: achievability_novelty, "),
+        (
+            "env=point_maze/spirall",
+            "env is 'point_maze/spirall'; did you mean 'point_maze/spiral'?; allowed: point_maze,",
+        ),
+        ("agent=dqn", "agent is 'dqn'; allowed: random, td3, zero"),
+        (
+            "experiment=papers",
+            "experiment is 'papers'; did you mean 'paper'?; allowed: paper, paper_released, quickstart",
+        ),
+        ("seeds=many", "Value 'many' of type 'str' could not be converted to Integer"),
+        ("seeds=0", "seeds must be at least 1, got 0"),
+        ("num_timesteps=inf", "num_timesteps must be finite, got inf"),
+        ("agent.gamma=1", "agent.gamma must lie strictly between 0 and 1, got 1.0"),
+        ("env.layout=spirall", "unknown layout 'spirall'; did you mean 'spiral'?"),
+        ("env.layout=no/such.npz", "layout file 'no/such.npz' does not exist; give a path to a .npz or .txt file"),
+        ("gradient_steps=5", "gradient_steps=5 must be a multiple of agent.policy_delay=2"),
+        ("device=cuda", "device=cuda but torch sees no CUDA device; use device=cpu"),
+        ("resume=nowhere", "nowhere is not the folder of a run: it has no config.yaml"),
+        ("quickstart", "'quickstart' is not an option; write KEY=VALUE, e.g. seeds=4"),
+        ("seeds=[1", "no viable alternative at input '[1'"),
+    ],
+)
+def test_a_mistake_in_what_is_trained_is_said_in_one_sentence(fails, here, argument, sentence, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = fails("train", argument)
+    assert sentence in said
+    assert list(here.glob("runs/*/*")) == []
+
+
+def test_the_resolved_configuration_is_shown_without_training(here, capsys):
+    main(["train", "--cfg", "job", "selector=mega", "env=point_maze/4d", "seeds=3"])
+    shown = OmegaConf.create(capsys.readouterr().out)
+    assert (shown["selector"]["name"], shown["env"]["dim"], shown["seeds"]) == ("mega", 4, 3)
+    assert "hydra" not in shown
+    assert list(here.iterdir()) == []
+
+
+def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_arguments):
+    main(["train", *tiny_arguments, "seeds=2", "selector=mega"])
+    out = capsys.readouterr().out
+    (run_dir,) = Path("runs").iterdir()
+    assert run_dir.name.startswith("point_maze_open-mega-seed0x2-")
+    assert "success on the target: 0% (mean of 2 seeds)" in out
+    assert f"tensorboard --logdir {run_dir}/tensorboard" in out
+    assert f"discover-rl eval {run_dir}" in out
+    named = {line.split()[-1] for line in out.splitlines() if line.startswith("  ")}
+    assert named == {str(run_dir / name) for name in (CHECKPOINT, METRICS, "tensorboard", "curriculum_seed_0.png")}
+    files = (CONFIG, VERSIONS, METRICS, MODEL, CHECKPOINT, "curriculum_seed_0.png", "curriculum_seed_1.png")
+    for name in files:
+        assert (run_dir / name).stat().st_size > 0, name
+    assert len(list((run_dir / "tensorboard").glob("seed_*/events*"))) == 2
+    assert load_config(run_dir).selector.name == "mega"
+    assert read_metrics(run_dir / METRICS)["time/total_timesteps"].tolist() == [48, 48, 96, 96, 144, 144, 192, 192]
+    assert [path.name for path in here.iterdir()] == ["runs"]
+
+    main(["train", *tiny_arguments, "seeds=2", "selector=mega", "num_timesteps=200"])  # the same, a little longer
+    assert f"going on from {run_dir}\n" in capsys.readouterr().out
+    assert read_metrics(run_dir / METRICS)["time/total_timesteps"][-1] == 240
+
+    main(["eval", str(run_dir), "eval_episodes=4", "device=cpu", "seed=3"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:3] == ["seed", "success_rate", "success_rate_at_end"]
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
+    assert all(len(line.split()) == len(lines[0].split()) for line in lines)
+
+
+def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    main(["train", "-m", *tiny_arguments, "num_timesteps=48", "seed=0,1"])
+    assert len({path.name.split("-seed")[1][0] for path in Path("runs").iterdir()}) == 2
+    assert capsys.readouterr().out.count("success on the target") == 2
+
+
+def test_numbers_that_are_not_finite_end_the_command_with_a_sentence(fails, tiny_arguments, here):
+    said = fails("train", *tiny_arguments, "agent.learning_rate=1e30", "run_dir=run")
+    assert "is not finite in the run of seed 0 after" in said
+    assert "lower agent.learning_rate" in said
+    assert not (here / "run" / CHECKPOINT).exists()
+
+
+def test_ctrl_c_says_how_to_go_on(fails, tiny_arguments, monkeypatch):
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("discover_rl.train.Trainer.train_round", interrupt)
+    said = fails("train", *tiny_arguments, code=130)
+    assert said == "interrupted; the same command goes on from the last checkpoint"
+
+
+def test_a_bug_keeps_its_traceback(here, monkeypatch):
+    monkeypatch.setattr("discover_rl.evaluate.evaluate_run", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["eval", "runs/x"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "give the folder of a run: discover-rl eval RUN_DIR [eval_episodes=N] [device=NAME] [seed=N]"),
+        (["--episodes"], "give the folder of a run"),
+        (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
+        (["nowhere", "episodes=3"], "unknown key 'episodes'; allowed: eval_episodes, device, seed"),
+        (["nowhere", "eval_episodes=many"], "eval_episodes must be of type int, got 'many'"),
+        (["nowhere", "seed"], "seed must be of type int, got ''"),
+    ],
+    ids=range(6),
+)
+def test_a_mistake_in_what_is_evaluated_is_said(fails, arguments, sentence):
+    assert fails("eval", *arguments).startswith(sentence)
+
+
+def test_a_damaged_model_is_said(fails, here, tiny):
+    from discover_rl.train import train
+
+    train(tiny(1), here / "run")
+    for option, sentence in (("device=abacus", "device is 'abacus'"), ("seed=-1", "seed must not be negative, got -1")):
+        assert sentence in fails("eval", "run", option)
+    (here / "run" / MODEL).write_bytes(b"nothing")
+    assert "model.safetensors: the file is damaged" in fails("eval", "run", "device=cpu")
+
+
+def test_the_installed_command_fails_with_one_line_and_code_2(tmp_path):
+    script = Path(sys.executable).with_name("discover-rl")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [script, "train", "selector=discovr"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "discovr" in result.stderr
+    assert result.stdout == ""
+    assert list(tmp_path.iterdir()) == []
