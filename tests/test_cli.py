@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from discover_rl.cli import main
 from discover_rl.report import read_metrics
@@ -90,13 +90,13 @@ def test_a_mistake_in_what_is_trained_is_said_in_one_sentence(fails, here, argum
 
 def test_the_resolved_configuration_is_shown_without_training(here, capsys):
     main(["train", "--cfg", "job", "selector=mega", "env=point_maze/4d", "seeds=3"])
-    shown = OmegaConf.create(capsys.readouterr().out)
-    assert (shown["selector"]["name"], shown["env"]["dim"], shown["seeds"]) == ("mega", 4, 3)
+    shown = DictConfig(OmegaConf.create(capsys.readouterr().out))
+    assert (shown.selector.name, shown.env.dim, shown.seeds) == ("mega", 4, 3)
     assert "hydra" not in shown
     assert list(here.iterdir()) == []
 
 
-def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_arguments):
+def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_arguments, monkeypatch):
     main(["train", *tiny_arguments, "seeds=2", "selector=mega"])
     out = capsys.readouterr().out
     (run_dir,) = Path("runs").iterdir()
@@ -114,6 +114,7 @@ def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_ar
     assert read_metrics(run_dir / METRICS)["time/total_timesteps"].tolist() == [48, 48, 96, 96, 144, 144, 192, 192]
     assert [path.name for path in here.iterdir()] == ["runs"]
 
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
     main(["train", *tiny_arguments, "seeds=2", "selector=mega", "num_timesteps=200"])  # the same, a little longer
     assert f"going on from {run_dir}\n" in capsys.readouterr().out
     assert read_metrics(run_dir / METRICS)["time/total_timesteps"][-1] == 240

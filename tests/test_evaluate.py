@@ -1,6 +1,7 @@
 """Evaluation against results worked out by hand, and evaluating a saved run again."""
 
 import shutil
+from typing import ClassVar
 
 import pytest
 import torch
@@ -72,7 +73,7 @@ def test_without_a_success_there_is_no_time_to_the_goal(scripted):
 
 def test_the_agent_is_asked_for_its_deterministic_policy_on_the_target(scripted):
     class Watched(ZeroAgent):
-        goals: list[torch.Tensor] = []
+        goals: ClassVar[list[torch.Tensor]] = []
 
         def act(self, observation, goal):
             self.goals.append(goal)

@@ -35,14 +35,15 @@ def table(run_dir):
     ids=lambda value: getattr(value, "name", value),
 )
 def test_training_on_after_a_resume_equals_training_through(tiny, held, differing, tmp_path, selector, save_interval):
-    through = train(tiny(8, selector=selector), tmp_path / "through")
+    settings = {"selector": selector, "buffer_size": 3 * 48}  # full before the end
+    through = train(tiny(4, **settings), tmp_path / "through")
     halves = tmp_path / "halves"
-    train(tiny(4, selector=selector, save_interval=save_interval), halves)
-    second = train(tiny(8, selector=selector, save_interval=save_interval), halves, resume=True)
+    train(tiny(2, **settings, save_interval=save_interval), halves)
+    second = train(tiny(4, **settings, save_interval=save_interval), halves, resume=True)
     assert differing(held(through), held(second)) == []
     assert table(halves) == table(tmp_path / "through")
-    assert second.rounds == 8
-    assert second.history.steps == [48 * (i + 1) for i in range(8)]
+    assert second.rounds == 4
+    assert second.history.steps == [48 * (i + 1) for i in range(4)]
 
 
 def test_resuming_twice_equals_training_through(tiny, held, differing, tmp_path, walk):

@@ -227,4 +227,4 @@ def test_the_written_file_is_plain_yaml(tiny, tmp_path):
     save_config(tmp_path, tiny(), CPU)
     text = (tmp_path / CONFIG).read_text()
     assert "!!python" not in text
-    assert OmegaConf.create(text)["agent"]["hidden_sizes"] == [16, 16]
+    assert OmegaConf.select(OmegaConf.create(text), "agent.hidden_sizes") == [16, 16]

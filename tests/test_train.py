@@ -75,8 +75,10 @@ def test_rows_follow_one_another_and_goals_change_at_the_start_of_a_round_only(t
 
 
 def test_with_an_empty_buffer_every_episode_goes_to_its_target(tiny):
+    # a radius so small that the zeros of an empty buffer are not taken for solved at the start
+    env = PointMazeConfig(layout="open", max_episode_steps=8, success_radius=0.01)
     for selector in (SELECTORS["discover"](target_share=0.0), SELECTORS["mega"](), Random()):
-        trainer = Trainer(tiny(selector=selector))
+        trainer = Trainer(tiny(selector=selector, env=env))
         trainer.train_round()
         assert trainer.round.use_target.all()
         assert trainer.round.goals.equal(trainer.round.targets)
@@ -109,6 +111,8 @@ def test_candidates_are_visited_states_scored_from_the_start_of_their_episode(ti
     for run in range(2):
         assert (candidates.goals[run][:, None] == visited[run]).all(-1).any(1).all()
     starts = trainer.round.observation[:, torch.arange(25) % 6]
+    assert candidates.start is not None
+    assert candidates.target is not None
     assert candidates.start.mean.equal(trainer.agent.values(starts, candidates.goals).mean)
     own = trainer.agent.values(candidates.goals, trainer.round.targets[:, torch.arange(25) % 6])
     assert candidates.target.mean.equal(own.mean)  # an observation of the maze is its own goal
@@ -118,11 +122,7 @@ def test_learning_starts_means_uniform_actions_and_no_updates_until_then(tiny, h
     trainer = Trainer(tiny(learning_starts=2 * 48, selector=HER()))
     before = held(trainer)["critics"]
     for round_ in range(3):
-        policy = trainer.agent.act
-        asked = []
-        trainer.agent.act = lambda o, g, policy=policy, asked=asked: asked.append(1) or policy(o, g)
         trainer.train_round()
-        trainer.agent.act = policy
         actions = rows_of_last_round(trainer)["action"]
         uniform = actions.abs().flatten().sort().values
         error = (uniform - torch.linspace(0, 1, len(uniform))).abs().max()
