@@ -133,10 +133,6 @@ def validate(config: TrainConfig) -> None:
     """
     if config.selector is None or config.agent is None:
         raise ValueError("selector and agent must be set, e.g. selector=discover agent=td3")
-    if config.learning_starts > config.buffer_size:
-        raise ValueError(
-            f"learning_starts={config.learning_starts} is more than buffer_size={config.buffer_size} can ever hold"
-        )
     delay = getattr(config.agent, "policy_delay", 1)
     if config.gradient_steps % delay:
         raise ValueError(f"gradient_steps={config.gradient_steps} must be a multiple of agent.policy_delay={delay}")

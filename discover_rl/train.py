@@ -65,6 +65,11 @@ class Trainer:
         self.buffer = ReplayBuffer(
             self.num_runs, self.num_envs, self.num_steps, config.buffer_size, self.layout, self.device
         )
+        if config.learning_starts > self.buffer.rows.shape[1]:
+            raise ValueError(
+                f"learning_starts={config.learning_starts} is more than the replay buffer ever holds "
+                f"({self.buffer.rows.shape[1]} transitions, whole rounds); raise buffer_size"
+            )
         self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
         self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
         self.rounds = 0

@@ -36,7 +36,8 @@ class Environment(Protocol):
     """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
 
     On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
-    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``.
+    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``. What
+    they return is never written to later. A full ``reset`` forgets everything but the generator.
 
     Attributes:
         num_envs: Number of environments that step together.

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pty
 import re
@@ -94,7 +95,10 @@ def live(monkeypatch, columns, updates):
             for step, success in updates:
                 progress.update(step, success=success, goals=0.5, alpha=0.1)
         stderr.flush()
-        written = os.read(reader, 65536).decode()
         monkeypatch.undo()
+    written = b""
+    with contextlib.suppress(OSError):  # Linux says EIO once the closed terminal has been read to its end
+        while part := os.read(reader, 65536):
+            written += part
     os.close(reader)
-    return written.replace("\r\n", "\n")
+    return written.decode().replace("\r\n", "\n")
