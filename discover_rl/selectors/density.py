@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
 from discover_rl.selectors.score import pick
+from discover_rl.selectors.simple import Stateless
 
 CHUNK = 512  # queries at a time: bounds memory to lead x CHUNK x cand floats
 
@@ -35,7 +37,7 @@ def kde_log_density(
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Stateless):
     """Uniform over the goals achieved so far: drawn with probability inverse to their density (DISCERN).
 
     Attributes:
@@ -50,20 +52,6 @@ class Uniform:
         if not self.bandwidth > 0:
             raise ValueError(f"selector.bandwidth must be positive, got {self.bandwidth}")
 
-    @property
-    def needs_values(self) -> bool:
-        """No."""
-        return False
-
-    @property
-    def needs_distance(self) -> bool:
-        """No."""
-        return False
-
-    def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
-        """Nothing to remember."""
-        return initial_state(lead, device, 0.0, 0.0)
-
     def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """A weighted draw without replacement, by the Gumbel top-k rule."""
         del state
@@ -71,11 +59,6 @@ class Uniform:
         noise = torch.rand(log_weight.shape, device=log_weight.device, generator=generator).clamp_min(1e-20)
         gumbel = -(-noise.log()).clamp_min(1e-20).log()
         return pick(log_weight + gumbel, candidates.valid, num_envs, "top")
-
-    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
-        """The same state."""
-        del success_rate
-        return state
 
 
 @dataclass(frozen=True)
@@ -91,6 +74,9 @@ class Mega:
         high: Success rate from which the cutoff moves down.
         low: Success rate up to which it moves up.
     """
+
+    needs_values: ClassVar[bool] = True  # the cutoff is on V(s0, g)
+    needs_distance: ClassVar[bool] = False
 
     name: str = "mega"
     bandwidth: float = 0.1
@@ -110,16 +96,6 @@ class Mega:
             )
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(f"selector: 0 <= low < high <= 1 must hold, got {self.low} and {self.high}")
-
-    @property
-    def needs_values(self) -> bool:
-        """Yes: the cutoff is on V(s0, g)."""
-        return True
-
-    @property
-    def needs_distance(self) -> bool:
-        """No."""
-        return False
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
         """The cutoff at its start."""

@@ -1,6 +1,7 @@
 """DISCOVER: goals that are achievable, novel and relevant to the target (arXiv 2505.19850)."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -39,6 +40,9 @@ class Discover:
         band: Half width of the dead band of the ``band`` controller.
     """
 
+    needs_values: ClassVar[bool] = True
+    needs_distance: ClassVar[bool] = False
+
     name: str = "discover"
     achievability: float = 1.0
     novelty: float = 1.0
@@ -64,16 +68,6 @@ class Discover:
                 raise ValueError(f"selector.{field} must lie in [0, 1], got {getattr(self, field)}")
         if self.alpha_step < 0:
             raise ValueError(f"selector.alpha_step must not be negative, got {self.alpha_step}")
-
-    @property
-    def needs_values(self) -> bool:
-        """Yes: it is made of them."""
-        return True
-
-    @property
-    def needs_distance(self) -> bool:
-        """No."""
-        return False
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
         """Alpha at its start."""

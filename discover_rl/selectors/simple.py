@@ -1,6 +1,7 @@
 """Selectors without a model of what is worth practising: HER, random goals, and the oracle."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,18 +12,11 @@ from discover_rl.selectors.score import PICKS, pick
 
 
 @dataclass(frozen=True)
-class _Stateless:
+class Stateless:
     """Selectors that learn nothing from success."""
 
-    @property
-    def needs_values(self) -> bool:
-        """No."""
-        return False
-
-    @property
-    def needs_distance(self) -> bool:
-        """No."""
-        return False
+    needs_values: ClassVar[bool] = False
+    needs_distance: ClassVar[bool] = False
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
         """Nothing to remember."""
@@ -35,7 +29,7 @@ class _Stateless:
 
 
 @dataclass(frozen=True)
-class HER(_Stateless):
+class HER(Stateless):
     """Always the target; all learning from easier goals is left to hindsight (arXiv 1707.01495)."""
 
     name: str = "her"
@@ -52,7 +46,7 @@ class HER(_Stateless):
 
 
 @dataclass(frozen=True)
-class Random(_Stateless):
+class Random(Stateless):
     """Any achieved goal, as often as it was visited."""
 
     name: str = "random"
@@ -66,11 +60,13 @@ class Random(_Stateless):
 
 
 @dataclass(frozen=True)
-class Oracle(_Stateless):
+class Oracle(Stateless):
     """For diagnosis: the achieved goal nearest to the target by the environment's own distance.
 
     It tells failures of the goal choice from failures of the learner.
     """
+
+    needs_distance: ClassVar[bool] = True
 
     name: str = "oracle"
     pick: str = "pools"
@@ -78,11 +74,6 @@ class Oracle(_Stateless):
     def __post_init__(self) -> None:
         if self.pick not in PICKS:
             raise ValueError(f"selector.pick is {self.pick!r}; allowed: {', '.join(PICKS)}")
-
-    @property
-    def needs_distance(self) -> bool:
-        """Yes."""
-        return True
 
     def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """The candidates with the least true distance."""
