@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 HELP = """discover-rl: agents that set their own intermediate goals on the way to a target.
 
@@ -94,18 +97,19 @@ def _train_verb(arguments: list[str]) -> None:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
 
     register_schemas()
-    if not any(argument.startswith("-") for argument in arguments):
-        _check_overrides(arguments)
+    overrides = _without_printing_flags(arguments)
+    if not any(argument.startswith("-") for argument in overrides):  # -m sweeps, --help composes by itself
+        _check_overrides(overrides)
     failure: list[BaseException] = []
 
     @hydra.main(version_base="1.3", config_path=str(recipes_dir()), config_name="train")
     def job(config: DictConfig) -> float | None:
         label = HydraConfig.get().runtime.choices.get("env", "")
         try:
-            return _train(OmegaConf.to_container(config), label)
+            return _train(config, label)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
             if HydraConfig.get().mode is RunMode.MULTIRUN:
@@ -118,11 +122,11 @@ def _train_verb(arguments: list[str]) -> None:
         _fail(str(failure[0]))
 
 
-def _train(mapping: Any, label: str) -> float:  # noqa: ANN401 - what OmegaConf returns
-    from discover_rl.run_folder import choose_folder, config_from_mapping
+def _train(composed: "DictConfig", label: str) -> float:
+    from discover_rl.run_folder import choose_folder, config_from_node
     from discover_rl.train import train
 
-    config = config_from_mapping(mapping)
+    config = config_from_node(composed)
     run_dir, resume = choose_folder(config, label)
     if resume:
         print(f"going on from {run_dir}")
@@ -153,6 +157,13 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
     return float(np.mean(last))
 
 
+def _without_printing_flags(arguments: list[str]) -> list[str]:
+    """The arguments without ``--cfg KIND`` and ``--resolve``, which change nothing of what is composed."""
+    flags = ("--cfg", "-c")
+    after_flag = {i + 1 for i, argument in enumerate(arguments) if argument in flags}
+    return [a for i, a in enumerate(arguments) if a not in (*flags, "--resolve") and i not in after_flag]
+
+
 def _check_overrides(arguments: list[str]) -> None:
     """Compose once ahead of Hydra's own start, to say in one sentence what is wrong and what is allowed.
 
@@ -164,7 +175,7 @@ def _check_overrides(arguments: list[str]) -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from discover_rl.run_folder import config_from_mapping
+    from discover_rl.run_folder import config_from_node
 
     try:
         with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
@@ -173,9 +184,7 @@ def _check_overrides(arguments: list[str]) -> None:
             plain = compose("train", [a for a in arguments if "=" in a and _is_group(a)])
             for argument in arguments:
                 _check_key(argument, plain)
-            from omegaconf import OmegaConf
-
-            config_from_mapping(OmegaConf.to_container(compose("train", arguments)))  # type: ignore[arg-type]
+            config_from_node(compose("train", arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_first_sentence(error)) from error
     finally:
@@ -208,7 +217,7 @@ def _options(group: str) -> list[str]:
     return [*(name for name in plain if not name.endswith("_schema")), *deeper]
 
 
-def _check_key(argument: str, config: Any) -> None:  # noqa: ANN401 - a DictConfig
+def _check_key(argument: str, config: "DictConfig") -> None:
     from omegaconf import DictConfig
 
     from discover_rl.config import did_you_mean

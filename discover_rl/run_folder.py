@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -30,7 +30,7 @@ from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
 
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
-MODEL, CHECKPOINT, PICTURE = "model.safetensors", "checkpoint.safetensors", "curriculum.png"
+MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
 # what may differ between a run and its continuation
@@ -75,6 +75,18 @@ def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
     return dataclasses.replace(plain, env=parts["env"], selector=parts["selector"], agent=parts["agent"])
 
 
+def config_from_node(node: DictConfig | ListConfig) -> TrainConfig:
+    """Build the typed configuration from what Hydra composed or a file held.
+
+    Raises:
+        ValueError: As ``config_from_mapping``, and if the node holds no keys.
+    """
+    mapping = OmegaConf.to_container(node)
+    if not isinstance(mapping, dict):
+        raise ValueError("a configuration must hold keys and values")
+    return config_from_mapping({str(key): value for key, value in mapping.items()})
+
+
 def _env_config(name: str) -> type:
     return load_plugin("discover_rl.environments", name).Config
 
@@ -114,12 +126,12 @@ def load_config(run_dir: Path) -> TrainConfig:
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
     try:
-        mapping = OmegaConf.to_container(OmegaConf.load(path))
+        node = OmegaConf.load(path)
     except (YAMLError, OSError) as error:
         raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
-    if not isinstance(mapping, dict):
+    if not isinstance(node, DictConfig):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
-    return config_from_mapping({str(key): value for key, value in mapping.items()})
+    return config_from_node(node)
 
 
 def versions(device: torch.device) -> dict[str, str]:

@@ -191,3 +191,11 @@ def test_the_installed_command_fails_with_one_line_and_code_2(tmp_path):
     assert "discovr" in result.stderr
     assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["-c", "job", "--resolve"]])
+def test_a_mistake_beside_a_printing_flag_gets_the_same_sentence(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *flags, "agent=td4"])
+    assert stop.value.code == 2
+    assert "did you mean 'td3'" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from discover_rl.selectors.score import PICKS, command_target, pick, standardise
 class Discover:
     """Score of a candidate g, with V and σ the mean and deviation of the value ensemble in minus steps.
 
-    ``novelty_in_bracket=True`` (the paper, eq. 4):
+    ``novelty_in_bracket=True`` (the paper):
         α·[a·V(s0,g) + n·σ(s0,g)] + (1-α)·[r·V(g,g*) + m·σ(g,g*)]
     ``novelty_in_bracket=False`` (its released code, with m = 0):
         α·a·V(s0,g) + (1-α)·r·V(g,g*) + n·σ(s0,g) + m·σ(g,g*)
