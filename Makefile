@@ -38,9 +38,10 @@ format: install
 build: install
 	$(BIN)/python -m build --wheel
 
-# write the versions installed now to the lock; packages of one platform only (CUDA) are left to the index
+# write the versions installed now to the lock; packages of one platform only (CUDA) are left to the index;
+# triton must stay the version that torch's CUDA build asks for, or the lock cannot be installed there
 lock:
-	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|triton|discover)' | sed 's/+cpu$$//; s/+cpu //' > requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(nvidia|cuda|discover)' | sed 's/+cpu$$//; s/+cpu //' > requirements.lock
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .ruff_cache

@@ -6,6 +6,8 @@ from torch import Tensor
 
 from discover_rl.replay import RowLayout
 
+MAX_BATCHES = 32  # drawn at once: enough to make the cost of a draw small, few enough to stay in a cache
+
 
 class Round:
     """What one round works on: tensors that keep their addresses, so that a CUDA graph can be replayed.
@@ -15,6 +17,7 @@ class Round:
         goals: Goals that the episodes are commanded to.
         targets: Targets of the episodes.
         use_target: Whether an episode is commanded to its own target.
+        counted: Whether its success counts for the selector.
         reached: Whether the first episode of an environment reached its goal.
         block: Transitions of the round, see ``RowLayout``.
         done: Last transitions of episodes.
@@ -31,6 +34,7 @@ class Round:
         self.goals = zeros(num_envs, layout.goal_dim)
         self.targets = zeros(num_envs, layout.goal_dim)
         self.use_target = zeros(num_envs, dtype=torch.bool)
+        self.counted = zeros(num_envs, dtype=torch.bool)
         self.reached = zeros(num_envs, dtype=torch.bool)
         self.block = zeros(num_steps, num_envs, layout.width)
         self.done = zeros(num_steps, num_envs, dtype=torch.bool)
@@ -70,7 +74,12 @@ def mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> Fl
     return (x * mask).sum(1) / mask.sum(1).clamp_min(1)
 
 
-def selected_rate(reached: Bool[Tensor, "run env"], use_target: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:
-    """Success rate over the selector's own goals; over all where every episode went to its target."""
-    all_target = use_target.all(1, keepdim=True)
-    return mean_where(reached.float(), ~use_target | all_target)
+def batches_per_update(gradient_steps: int, multiple: int) -> int:
+    """How many batches to draw at once: the largest divisor of ``gradient_steps`` up to some thirty.
+
+    Args:
+        gradient_steps: Batches of a round.
+        multiple: What the answer must be a multiple of; ``gradient_steps`` is one itself.
+    """
+    counts = range(multiple, max(MAX_BATCHES, multiple) + 1, multiple)
+    return max((count for count in counts if gradient_steps % count == 0), default=multiple)

@@ -39,6 +39,7 @@ FREE_KEYS = (
     "device",
     "num_threads",
     "cudagraphs",
+    "compile",
     "tf32",
     "resume",
     "run_dir",

@@ -29,7 +29,7 @@ from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import GoalHistory, save_pictures
-from discover_rl.rounds import Round, exploration_scale, mean_where, selected_rate
+from discover_rl.rounds import Round, batches_per_update, exploration_scale, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
 from discover_rl.selectors import Candidates, SelectorState
 
@@ -60,6 +60,7 @@ class Trainer:
         self.space = self.env.goal_space
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
+        self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
         self.selector = config.selector
         self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
         self.buffer = ReplayBuffer(
@@ -86,10 +87,12 @@ class Trainer:
             generators=[*self.generators.values(), self.env.generator],
             enabled=self.config.cudagraphs and self.device.type == "cuda",
         )
+        if self.config.compile:
+            self.agent.compile()
         self._choose_goals = capture(self.choose_goals)
         self._roll_out = capture(self.roll_out)
         self._adapt = capture(self.adapt)
-        self._update = capture(lambda: self.agent.update(self.sample))
+        self._update = capture(self.update)
 
     # -- one round ---------------------------------------------------------------------------------------
 
@@ -103,6 +106,7 @@ class Trainer:
         choice = self.selector.select(self.selector_state, candidates, self.num_envs, self.generators["goals"])
         chosen = candidates.goals.gather(1, choice.index[..., None].expand(-1, -1, self.space.dim))
         state.use_target.copy_(choice.use_target)
+        state.counted.copy_(choice.counted())
         state.goals.copy_(torch.where(choice.use_target[..., None], state.targets, chosen))
         if candidates.start is not None and candidates.target is not None:
             for total, estimate in (
@@ -173,7 +177,7 @@ class Trainer:
                 goal = torch.where(ended[..., None], state.goals, goal)
                 first = first & ~ended
         state.block[..., -1] = steps_to_end(state.done)
-        state.selected_success.copy_(selected_rate(state.reached, state.use_target))
+        state.selected_success.copy_(mean_where(state.reached.float(), state.counted))
         state.target_success.copy_(came_to_target.float().mean(1))
 
     def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
@@ -182,16 +186,21 @@ class Trainer:
         return torch.rand(shape, device=self.device, generator=self.generators["explore"]) * 2 - 1
 
     def sample(self) -> Batch:
-        """A relabelled batch for the learner."""
-        return sample_batch(
+        """Relabelled batches for one call of the learner: many at once, for each draw is dozens of operations."""
+        drawn = sample_batch(
             self.buffer,
-            self.config.batch_size,
+            self.batches_per_update * self.config.batch_size,
             self.space,
             self.round.targets,
             self.config.hindsight,
             self.agent.goal_is_terminal,
             self.generators["replay"],
         )
+        return drawn.unflatten(self.batches_per_update)
+
+    def update(self) -> None:
+        """One call of the learner."""
+        self.agent.update(self.sample())
 
     @torch.no_grad()
     def adapt(self) -> None:
@@ -204,7 +213,7 @@ class Trainer:
         """The gradient steps of a round."""
         if self.num_timesteps < self.config.learning_starts:
             return
-        for _ in range(self.config.gradient_steps // self.agent.updates_per_call):
+        for _ in range(self.config.gradient_steps // self.batches_per_update):
             self._update()
 
     def train_round(self) -> None:
@@ -283,7 +292,7 @@ class Trainer:
             FloatingPointError: If one of the losses is not finite, or an action was nan.
         """
         row = _to_numpy({**self.round.metrics(), **self.agent.metrics()})
-        row["goal/alpha"] = self.selector_state.alpha.cpu().numpy().copy()
+        row |= _to_numpy({"goal/alpha": self.selector_state.alpha, "goal/beta": self.selector_state.beta})
         random_rounds = math.ceil(self.config.learning_starts / self.buffer.round_size)
         row["train/n_updates"] = float(max(0, self.rounds - random_rounds) * self.config.gradient_steps)
         for tag, value in row.items():
@@ -313,6 +322,9 @@ class Trainer:
     def _all_generators(self) -> dict[str, torch.Generator]:
         return {**self.generators, "env": self.env.generator, "eval_env": self.eval_env.generator}
 
+    def _selector_tensors(self) -> dict[str, Tensor]:
+        return {f"selector/{name}": value for name, value in self.selector_state._asdict().items()}
+
     def save(self, run_dir: Path) -> None:
         """Write the networks, and everything that training goes on from.
 
@@ -337,8 +349,7 @@ class Trainer:
             **generator_tensors(self._all_generators()),
             **self.history.tensors(),
             "buffer/rows": self.buffer.filled(),
-            "selector/alpha": self.selector_state.alpha,
-            "selector/cutoff": self.selector_state.cutoff,
+            **self._selector_tensors(),
         }
         save_checkpoint(run_dir / CHECKPOINT, tensors, note)
 
@@ -352,7 +363,7 @@ class Trainer:
         try:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
-            copy_into({f"selector/{name}": own for name, own in self.selector_state._asdict().items()}, tensors)
+            copy_into(self._selector_tensors(), tensors)
             self.history = GoalHistory.from_tensors(tensors)
             self.rounds, self.good_evaluations = note["rounds"], note.get("good_evaluations", 0)
         except KeyError as error:

@@ -2,9 +2,12 @@
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -13,12 +16,27 @@ from torch import Tensor
 
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import TD3Config
+from discover_rl.agents.td3_update import Minibatches, Networks, PlainUpdate, make_networks, prepare
 from discover_rl.config import TrainConfig, plugins
 from discover_rl.goals import BoxGoals, Step
+from discover_rl.nets import StackedMLP
+from discover_rl.replay import Batch
 from discover_rl.selectors import Discover
 from discover_rl.train import Trainer
 
 CPU = torch.device("cpu")
+
+
+class AsWritten(MetaPathFinder):
+    """Spares the kernels the type checks that are wrapped around all other functions: Triton compiles the source."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(fullname, path, target) if fullname == "discover_rl.nets.kernels" else None
+
+
+sys.meta_path.insert(0, AsWritten())
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -108,9 +126,8 @@ def snapshot(trainer: Trainer) -> dict[str, Tensor]:
         **trainer.agent.state(),
         **generators,
         **trainer.history.tensors(),
+        **trainer.selector_state._asdict(),
         "rows": trainer.buffer.filled(),
-        "alpha": trainer.selector_state.alpha,
-        "cutoff": trainer.selector_state.cutoff,
         "rounds": torch.tensor([trainer.rounds, trainer.buffer.rounds_added]),
     }
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -143,6 +160,154 @@ def _of_run(name: str, tensor: Tensor, run: int) -> Tensor:
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.numpy().tobytes() == b.numpy().tobytes()
+
+
+# -- two ways to compute an update -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def matmul_precision() -> Iterator[Callable[[str], None]]:
+    """``torch.set_float32_matmul_precision``, taken back afterwards; "highest" to begin with."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield torch.set_float32_matmul_precision
+    torch.set_float32_matmul_precision(before)
+
+
+def all_flats(networks: Networks) -> dict[str, tuple[StackedMLP, Tensor]]:
+    """All that an update writes, with the shape that says what lies where."""
+    flats = {}
+    for name, net, adam in (
+        ("actor", networks.actor_net, networks.actor_adam),
+        ("critics", networks.critic_net, networks.critic_adam),
+    ):
+        (moments,) = adam.state.values()
+        flats[name] = net, getattr(networks, name)
+        flats[f"target_{name}"] = net, getattr(networks, f"target_{name}")
+        flats[f"adam/{name}/exp_avg"] = net, moments["exp_avg"]
+        flats[f"adam/{name}/exp_avg_sq"] = net, moments["exp_avg_sq"]
+    return flats
+
+
+def by_slot(networks: Networks) -> dict[str, Tensor]:
+    """The same by layer and kind, and a copy of the padding."""
+    parts = {}
+    for name, (net, flat) in all_flats(networks).items():
+        rows, padding = flat.detach().flatten(0, -2), torch.ones(flat.shape[-1], dtype=torch.bool)
+        for layer, slots in enumerate(net.slots):
+            for kind, slot in zip(("weight", "bias"), slots, strict=True):
+                parts[f"{name}/{layer}/{kind}"] = rows[:, slot]
+                padding[slot] = False
+        parts[f"{name}/padding"] = rows[:, padding.to(rows.device)]
+    return parts
+
+
+class Twins:
+    """The plain and the fused update with equal networks, somewhere in the middle of training.
+
+    Args:
+        config: Of both.
+        num_runs: Of both.
+        widths: Of observation, action and goal.
+        warm: Whether Adam has made some steps already.
+        value_max: Largest value there is.
+    """
+
+    def __init__(
+        self,
+        config: TD3Config,
+        num_runs: int,
+        widths: tuple[int, int, int],
+        warm: bool = False,
+        value_max: float = 1.0,
+    ) -> None:
+        from discover_rl.agents.td3_fused import FusedUpdate  # Triton is not there on every platform
+
+        self.config, self.num_runs, self.widths = config, num_runs, widths
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.networks = [self._make_networks(warm) for _ in range(2)]
+        self.plain = PlainUpdate(self.networks[0], config, value_max)
+        self.fused = FusedUpdate(self.networks[1], config, value_max)
+        self.start = {name: part.clone() for name, part in self.parts(0).items()}
+
+    def _make_networks(self, warm: bool) -> Networks:
+        obs, act, goal = self.widths
+        generator = torch.Generator(self.device).manual_seed(0)
+        networks = make_networks(self.config, self.num_runs, obs + goal, act, generator)
+        networks.actor.mul_(2)  # actions from one end of the range to the other
+        networks.target_actor.copy_(networks.actor)
+        for name, part in by_slot(networks).items():
+            noise = torch.randn(part.shape, device=self.device, generator=generator)
+            if name.startswith("target_"):  # else nobody would see a kernel that takes the online networks
+                part.mul_(1 + 0.1 * noise)
+            elif warm and "/exp_avg/" in name and not name.endswith("/padding"):
+                part.copy_(1e-4 * noise)
+            elif warm and "/exp_avg_sq/" in name and not name.endswith("/padding"):
+                part.copy_(1e-6 * (1 + noise.square()))
+        if warm:
+            networks.actor_adam.state[networks.actor]["step"].fill_(3)
+            networks.critic_adam.state[networks.critics]["step"].fill_(7)
+        return networks
+
+    def batches(self, count: int, batch_size: int, seed: int = 0) -> Minibatches:
+        """With rewards, terminations and known steps to the goal independent of each other."""
+        obs, act, goal = self.widths
+        generator = torch.Generator(self.device).manual_seed(100 + seed)
+        lead = (self.num_runs, count, batch_size)
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*lead, *shape, device=self.device, generator=generator)
+
+        drawn = Batch(
+            observation=normal(obs),
+            action=normal(act).clamp(-1, 1),
+            next_observation=normal(obs),
+            goal=normal(goal),
+            reward=normal().gt(1).float(),
+            terminated=normal().gt(1).float(),
+            steps_to_goal=torch.where(normal() > 0, 20 * normal().abs(), torch.inf),
+        )
+        return prepare(drawn, self.config, True, generator)
+
+    def update(self, minibatches: Minibatches, first: int) -> None:
+        """Both, each on its own copy, for both write into it."""
+        for way in (self.plain, self.fused):
+            way(Minibatches(*(tensor.clone() for tensor in minibatches)), first)
+
+    def parts(self, which: int) -> dict[str, Tensor]:
+        """All that the plain (0) or fused (1) update writes, by slot; views of shape (net, number)."""
+        return by_slot(self.networks[which])
+
+    def apart(self) -> dict[str, float]:
+        """Distance between the two by slot, in units of the way from the start, for the worst of the networks.
+
+        Adam divides small gradients by themselves, so a rounding error may grow; the way tells how far it matters.
+        """
+        plain, fused = self.parts(0), self.parts(1)
+        distances = {}
+        for name, part in plain.items():
+            distance, way = (part - fused[name]).norm(dim=-1), (part - self.start[name]).norm(dim=-1)
+            if name.endswith("/padding"):
+                assert not way.any()
+                way = torch.ones_like(way)
+            assert (way > 0).all(), f"{name} has not moved: nothing can be said of it"
+            distances[name] = float((distance / way).max())
+        return distances
+
+    def steps(self) -> list[tuple[float, float]]:
+        """Adam's counts of the actor and of the critics, for both."""
+        return [
+            (
+                float(networks.actor_adam.state[networks.actor]["step"]),
+                float(networks.critic_adam.state[networks.critics]["step"]),
+            )
+            for networks in self.networks
+        ]
+
+
+@pytest.fixture
+def twins(matmul_precision: Callable[[str], None]) -> type[Twins]:
+    return Twins
 
 
 # -- environments --------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from discover_rl.selectors import SELECTORS, Discover, Mega
 from discover_rl.train import Trainer, train
 
 CPU = torch.device("cpu")
-FREE = ["num_timesteps", "device", "num_threads", "cudagraphs", "tf32", "resume", "run_dir", "stop_success"]
+FREE = ["num_timesteps", "device", "num_threads", "cudagraphs", "compile", "tf32", "resume", "run_dir", "stop_success"]
 FREE += ["log_interval", "eval_interval", "save_interval"]
 
 

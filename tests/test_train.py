@@ -6,9 +6,9 @@ import torch
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
 from discover_rl.report import read_metrics
-from discover_rl.rounds import exploration_scale, selected_rate
+from discover_rl.rounds import batches_per_update, exploration_scale, mean_where
 from discover_rl.run_folder import CHECKPOINT, METRICS
-from discover_rl.selectors import HER, SELECTORS, Candidates, Oracle, Random
+from discover_rl.selectors import HER, SELECTORS, Candidates, Choice, Oracle, Random
 from discover_rl.train import Trainer, train
 
 
@@ -140,6 +140,55 @@ def test_gradient_steps_must_fit_the_policy_delay(tiny):
         Trainer(tiny(gradient_steps=5))
 
 
+@pytest.mark.parametrize(
+    ("gradient_steps", "multiple", "expected"),
+    [
+        (800, 2, 32),
+        (150, 2, 30),
+        (4, 2, 4),  # a whole round
+        (66, 2, 22),
+        (68, 2, 4),  # 34 is more than 32
+        (30, 3, 30),
+        (800, 1, 32),
+        (97, 1, 1),  # primes
+        (31, 1, 31),
+        (2 * 37, 2, 2),
+        (35, 35, 35),  # more than 32 only where it has to be
+        (70, 35, 35),
+        (0, 2, 32),  # no updates, whatever their size
+        (0, 35, 35),
+    ],
+)
+def test_as_many_batches_are_drawn_at_once_as_divide_the_gradient_steps(gradient_steps, multiple, expected):
+    assert batches_per_update(gradient_steps, multiple) == expected
+
+
+@pytest.mark.parametrize("multiple", [1, 2, 3, 5])
+def test_the_batches_drawn_at_once_always_fit(multiple):
+    for gradient_steps in range(0, 400 * multiple, multiple):
+        count = batches_per_update(gradient_steps, multiple)
+        assert 1 <= count <= 32
+        assert count % multiple == 0
+        assert gradient_steps % count == 0
+        larger = range(count + multiple, 33, multiple)
+        assert not [number for number in larger if gradient_steps % number == 0]
+
+
+@pytest.mark.parametrize(("gradient_steps", "count", "calls"), [(4, 4, 1), (68, 4, 17), (0, 32, 0)])
+def test_one_draw_serves_several_updates(tiny, monkeypatch, gradient_steps, count, calls):
+    trainer = Trainer(tiny(gradient_steps=gradient_steps))
+    trainer.train_round()
+    given = []
+    monkeypatch.setattr(trainer.agent, "update", given.append)
+    trainer.train_round()
+    assert len(given) == calls
+    for batches in given:
+        assert batches.reward.shape == (2, count, 16)
+        assert batches.observation.shape == (2, count, 16, 2)
+        # every batch is its own draw
+        assert len({tuple(batch) for batch in batches.observation.flatten(2).flatten(0, 1).tolist()}) == 2 * count
+
+
 def test_exploration_scale_spreads_evenly_and_spares_a_share_of_the_target_episodes():
     use_target = torch.zeros(2, 100, dtype=torch.bool)
     use_target[1] = True
@@ -164,10 +213,14 @@ def test_greedy_episodes_act_without_noise(tiny):
     assert ((greedy.sum(1) - 10).abs() <= 1).all()
 
 
-def test_selected_rate_counts_the_selectors_own_goals():
-    reached = torch.tensor([[True, True, False, False], [True, False, False, False]])
+def test_the_selectors_own_goals_count_or_all_where_it_has_none():
+    reached = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     use_target = torch.tensor([[False, True, True, False], [True, True, True, True]])
-    assert selected_rate(reached, use_target).tolist() == [0.5, 0.25]
+    uncounted = torch.tensor([[True, False, False, False], [True, True, False, False]])
+    choice = Choice(torch.zeros(2, 4, dtype=torch.long), use_target)
+    assert mean_where(reached, choice.counted()).tolist() == [0.5, 0.25]
+    choice = Choice(torch.zeros(2, 4, dtype=torch.long), use_target, uncounted)
+    assert mean_where(reached, choice.counted()).tolist() == [0.0, 0.25]
 
 
 # -- early ends ----------------------------------------------------------------------------------------------
@@ -253,6 +306,7 @@ def test_success_in_a_round_counts_the_first_episode_only(tiny, walk, scripted):
     state = trainer.round = type(trainer.round)(1, 4, 3, trainer.layout, trainer.device)
     state.targets.fill_(1.0)
     state.goals.fill_(0.5)
+    state.counted.fill_(True)
     state.observation.copy_(trainer.env.reset()[None])
     trainer.roll_out()
     assert state.reached.tolist() == [[True, False, True, False]]

@@ -2,7 +2,8 @@
 
 from discover_rl.agents.agent import Agent, value_in_steps
 from discover_rl.agents.sanity import RandomAgent, RandomConfig, ZeroAgent, ZeroConfig
-from discover_rl.agents.td3 import TD3, TD3Config
+from discover_rl.agents.td3 import TD3
+from discover_rl.agents.td3_config import TD3Config
 
 AGENT_CONFIGS: dict[str, type] = {"td3": TD3Config, "zero": ZeroConfig, "random": RandomConfig}
 """The configuration of every agent by its name in configs."""

@@ -1,7 +1,7 @@
 """The agent contract, and the transform of values into steps."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
@@ -16,11 +16,11 @@ class Agent(Protocol):
     """The contract. Every tensor has a leading run axis, and runs never mix.
 
     Attributes:
-        updates_per_call: Gradient steps that one ``update`` makes.
+        batch_multiple: ``update`` takes a multiple of this many batches.
         goal_is_terminal: Whether batches should mark transitions into their goal as terminated.
     """
 
-    updates_per_call: int
+    batch_multiple: int
     goal_is_terminal: bool
 
     def act(
@@ -42,8 +42,12 @@ class Agent(Protocol):
         """V(observation, goal) in minus steps: mean and standard deviation over the ensemble."""
         ...
 
-    def update(self, sample: Callable[[], Batch]) -> None:
-        """Learn; ``sample`` draws a batch each time it is called."""
+    def update(self, batches: Batch) -> None:
+        """One gradient step on each of several batches, stacked along the second axis: (run, count, batch, ...)."""
+        ...
+
+    def compile(self) -> None:
+        """Pass what ``update`` does through torch.compile, if that can help."""
         ...
 
     def metrics(self) -> dict[str, Float[Tensor, "run"]]:

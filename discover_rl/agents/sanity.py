@@ -1,6 +1,6 @@
 """Agents that learn nothing: a maze that they solve is no maze."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +42,7 @@ class ZeroAgent:
         generator: Source of random numbers; tells the device.
     """
 
-    updates_per_call = 1
+    batch_multiple = 1
     goal_is_terminal = False
 
     def __init__(self, num_runs: int, action_dim: int, generator: torch.Generator) -> None:
@@ -68,7 +68,10 @@ class ZeroAgent:
         zeros = observation.new_zeros(observation.shape[:-1])
         return Estimate(zeros, zeros)
 
-    def update(self, sample: Callable[[], Batch]) -> None:
+    def update(self, batches: Batch) -> None:
+        """Nothing."""
+
+    def compile(self) -> None:
         """Nothing."""
 
     def metrics(self) -> dict[str, Float[Tensor, "run"]]:

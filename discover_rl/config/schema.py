@@ -68,6 +68,8 @@ class TrainConfig:
         save_interval: Rounds between two checkpoints; the last round is always saved.
         num_threads: CPU threads of torch; 0 leaves torch's own choice.
         cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
+        compile: Pass the agent's updates through torch.compile first, which takes up to a minute. For updates in plain
+            torch operations (``agent.fused=false``); the fused kernels are compiled as they are.
         tf32: Let CUDA multiply float32 matrices in TF32: about 1e-3 relative error, several times faster.
         resume: ``auto`` goes on from the checkpoint in the run folder if there is one, ``never`` starts afresh,
             or the path of a run folder to go on from.
@@ -98,6 +100,7 @@ class TrainConfig:
     save_interval: int = 50
     num_threads: int = 0
     cudagraphs: bool = True
+    compile: bool = False
     tf32: bool = True
     resume: str = "auto"
     run_dir: str = ""

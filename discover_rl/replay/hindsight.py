@@ -25,13 +25,17 @@ class Batch(NamedTuple):
             relabelling knows them (a goal achieved later in the same episode); inf elsewhere.
     """
 
-    observation: Float[Tensor, "run batch obs"]
-    action: Float[Tensor, "run batch act"]
-    next_observation: Float[Tensor, "run batch obs"]
-    goal: Float[Tensor, "run batch goal"]
-    reward: Float[Tensor, "run batch"]
-    terminated: Float[Tensor, "run batch"]
-    steps_to_goal: Float[Tensor, "run batch"]
+    observation: Float[Tensor, "run *batch obs"]
+    action: Float[Tensor, "run *batch act"]
+    next_observation: Float[Tensor, "run *batch obs"]
+    goal: Float[Tensor, "run *batch goal"]
+    reward: Float[Tensor, "run *batch"]
+    terminated: Float[Tensor, "run *batch"]
+    steps_to_goal: Float[Tensor, "run *batch"]
+
+    def unflatten(self, count: int) -> "Batch":
+        """As ``count`` batches along a new second axis."""
+        return Batch(*(field.unflatten(1, (count, -1)) for field in self))
 
 
 def steps_to_end(done: Bool[Tensor, "*lead time env"]) -> Int[Tensor, "*lead time env"]:

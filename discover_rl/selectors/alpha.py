@@ -1,39 +1,52 @@
-"""The controller of alpha, which balances achievability against relevance."""
+"""The controller of alpha, which balances achievability against relevance, and of beta, which takes over at 0."""
 
+import math
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 CONTROLLERS = ("proportional", "band", "fixed")
+RATE = 2.0  # log(beta) per unit of alpha: with the usual step of 0.05, beta moves by 10 % a round
 
 
 def adapt_alpha(
     alpha: Float[Tensor, "*lead"],
+    beta: Float[Tensor, "*lead"],
     success_rate: Float[Tensor, "*lead"],
     controller: str,
     step: float,
     target_rate: float = 0.5,
     band: float = 0.2,
-) -> Float[Tensor, "*lead"]:
-    """Move alpha so that about half of the chosen goals are achieved.
+    alpha_max: float = 1.0,
+    beta_max: float = 1.0,
+) -> tuple[Float[Tensor, "*lead"], Float[Tensor, "*lead"]]:
+    """Make goals easier or harder so that about half of the chosen ones are achieved.
 
-    Too few achieved: alpha up, easier goals. Too many: alpha down, more relevant goals.
+    The two levers lie on one line from hard to easy: beta, the factor on novelty, falls from ``beta_max`` to 1
+    while alpha is 0, then alpha rises to ``alpha_max``. With alpha alone the controller is helpless in a dead end,
+    where all goals are achieved at alpha = 0.
 
     Args:
-        alpha: Values in [0, 1].
+        alpha: Values in [0, alpha_max].
+        beta: Values in [1, beta_max]; more than 1 only where alpha is 0.
         success_rate: Share of the chosen goals achieved in the last round, in [0, 1].
-        controller: ``proportional``, alpha + step · (target_rate - success_rate) (Diaz-Bone et al. 2025, arXiv
+        controller: ``proportional``, step · (target_rate - success_rate) (Diaz-Bone et al. 2025, arXiv
             2505.19850); ``band``, ± step outside target_rate ± band and still inside (their released code);
-            ``fixed``, alpha stays.
-        step: Step size.
+            ``fixed``, nothing moves.
+        step: Step size, in units of alpha.
         target_rate: Success rate aimed at.
         band: Half width of the dead band.
+        alpha_max: Largest alpha.
+        beta_max: Largest beta; 1 leaves it alone.
 
     Returns:
-        The new alpha, clipped to [0, 1].
+        The new alpha and beta.
     """
     if controller == "fixed":
-        return alpha
+        return alpha, beta
     error = target_rate - success_rate
     if controller == "band":
         error = error.sign() * (error.abs() > band)
-    return (alpha + step * error).clamp(0.0, 1.0)
+    ease = (alpha - beta.log() / RATE + step * error).clamp(-math.log(beta_max) / RATE, alpha_max)
+    return ease.clamp_min(0.0), torch.exp(-RATE * ease.clamp_max(0.0))

@@ -47,10 +47,19 @@ class Choice:
     Attributes:
         index: Which candidate; meaningless where ``use_target``.
         use_target: Whether the episode is commanded to its own target instead.
+        uncounted: Whether success in the episode says nothing of the state that ``Selector.update`` adapts. An
+            episode sent to its target is never counted, unless all are.
     """
 
     index: Int[Tensor, "*lead env"]
     use_target: Bool[Tensor, "*lead env"]
+    uncounted: Bool[Tensor, "*lead env"] | None = None
+
+    def counted(self) -> Bool[Tensor, "*lead env"]:
+        """The episodes whose success ``Selector.update`` is told of."""
+        own = ~self.use_target
+        own = own if self.uncounted is None else own & ~self.uncounted
+        return own | ~own.any(-1, keepdim=True)
 
 
 class SelectorState(NamedTuple):
@@ -59,10 +68,12 @@ class SelectorState(NamedTuple):
     Attributes:
         alpha: Balance between achievability (1) and relevance (0).
         cutoff: Lowest value, in minus steps, at which MEGA holds a goal achievable.
+        beta: Factor on novelty.
     """
 
     alpha: Float[Tensor, "*lead"]
     cutoff: Float[Tensor, "*lead"]
+    beta: Float[Tensor, "*lead"]
 
 
 class Selector(Protocol):
@@ -104,4 +115,4 @@ class Selector(Protocol):
 
 def initial_state(lead: tuple[int, ...], device: torch.device, alpha: float, cutoff: float) -> SelectorState:
     """The same numbers for every run."""
-    return SelectorState(torch.full(lead, alpha, device=device), torch.full(lead, cutoff, device=device))
+    return SelectorState(*(torch.full(lead, value, device=device) for value in (alpha, cutoff, 1.0)))

@@ -16,10 +16,13 @@ from discover_rl.selectors.score import PICKS, command_target, pick, standardise
 class Discover:
     """Score of a candidate g, with V and σ the mean and deviation of the value ensemble in minus steps.
 
-    ``novelty_in_bracket=True`` (the paper):
-        α·[a·V(s0,g) + n·σ(s0,g)] + (1-α)·[r·V(g,g*) + m·σ(g,g*)]
-    ``novelty_in_bracket=False`` (its released code, with m = 0):
-        α·a·V(s0,g) + (1-α)·r·V(g,g*) + n·σ(s0,g) + m·σ(g,g*)
+    ``novelty_in_bracket=True`` (the paper, with β = 1):
+        α·[a·V(s0,g) + β·n·σ(s0,g)] + (1-α)·[r·V(g,g*) + β·m·σ(g,g*)]
+    ``novelty_in_bracket=False`` (its released code, with m = 0 and β = 1):
+        α·a·V(s0,g) + (1-α)·r·V(g,g*) + β·[n·σ(s0,g) + m·σ(g,g*)]
+
+    V(s0,g) + V(g,g*) is greatest on the way from start to target and falls to its sides, so α = 1/2 looks for goals
+    on the way, wherever on it, and greater α gives the direction up.
 
     Attributes:
         name: Name in configs and tables.
@@ -32,10 +35,15 @@ class Discover:
             V and σ differ in scale by orders of magnitude; without it, novelty is lost where values span
             tens of steps.
         pick: ``top`` or ``pools``, see ``pick``.
+        novelty_share: Share of the episodes whose goals are chosen with alpha = 1, by achievability and novelty
+            alone. Relevance can lead into a dead end whose goals are all achieved, which holds alpha at 0;
+            these episodes go on widening the frontier elsewhere. They do not count for alpha.
         target_share: Share of the episodes commanded to the target itself, which gathers evidence about it.
         controller: How alpha adapts: ``proportional``, ``band`` or ``fixed``.
         alpha_start: Alpha before the first round.
         alpha_step: Step size of the controller.
+        alpha_max: Largest alpha.
+        beta_max: Largest beta: it rises from 1 once alpha is at 0 and goals are still achieved too often.
         target_rate: Share of chosen goals that should be achieved.
         band: Half width of the dead band of the ``band`` controller.
     """
@@ -51,11 +59,14 @@ class Discover:
     novelty_in_bracket: bool = False
     standardise: bool = True
     pick: str = "top"
+    novelty_share: float = 0.25
     target_share: float = 0.25
     controller: str = "band"
     alpha_start: float = 0.0
     alpha_step: float = 0.05
-    target_rate: float = 0.5
+    alpha_max: float = 0.5
+    beta_max: float = 10.0
+    target_rate: float = 0.3
     band: float = 0.2
 
     def __post_init__(self) -> None:
@@ -63,11 +74,15 @@ class Discover:
             raise ValueError(f"selector.controller is {self.controller!r}; allowed: {', '.join(CONTROLLERS)}")
         if self.pick not in PICKS:
             raise ValueError(f"selector.pick is {self.pick!r}; allowed: {', '.join(PICKS)}")
-        for field in ("alpha_start", "target_share", "target_rate", "band"):
+        for field in ("alpha_start", "alpha_max", "novelty_share", "target_share", "target_rate", "band"):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"selector.{field} must lie in [0, 1], got {getattr(self, field)}")
+        if self.alpha_start > self.alpha_max:
+            raise ValueError(f"selector.alpha_start={self.alpha_start} is more than alpha_max={self.alpha_max}")
         if self.alpha_step < 0:
             raise ValueError(f"selector.alpha_step must not be negative, got {self.alpha_step}")
+        if self.beta_max < 1:
+            raise ValueError(f"selector.beta_max must be at least 1, got {self.beta_max}")
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
         """Alpha at its start."""
@@ -82,22 +97,43 @@ class Discover:
         if self.standardise:
             terms = [standardise(term, candidates.valid) for term in terms]
         reach, novelty, relevance, target_novelty = terms
-        alpha = state.alpha[..., None]
+        alpha, beta = state.alpha[..., None], state.beta[..., None]
+        novelty, target_novelty = beta * self.novelty * novelty, beta * self.target_novelty * target_novelty
         score = alpha * self.achievability * reach + (1 - alpha) * self.relevance * relevance
         if self.novelty_in_bracket:
-            return score + alpha * self.novelty * novelty + (1 - alpha) * self.target_novelty * target_novelty
-        return score + self.novelty * novelty + self.target_novelty * target_novelty
+            return score + alpha * novelty + (1 - alpha) * target_novelty
+        return score + novelty + target_novelty
 
     def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
-        """The best candidates, and a share of episodes for the target."""
+        """The best candidates, with a share of episodes for novelty and one for the target."""
         del generator
-        choice = pick(self.score(state, candidates), candidates.valid, num_envs, self.pick)
-        return command_target(choice, self.target_share)
+        valid, novel = candidates.valid, round(self.novelty_share * num_envs)
+        best = pick(self.score(state, candidates), valid, num_envs, self.pick)
+        if novel:
+            widest = state._replace(alpha=torch.ones_like(state.alpha), beta=torch.ones_like(state.beta))
+            frontier = pick(self.score(widest, candidates), valid, num_envs, self.pick)
+            first = torch.arange(num_envs, device=valid.device) < novel
+            best = Choice(
+                torch.where(first, frontier.index, best.index),
+                torch.where(first, frontier.use_target, best.use_target),
+                first.expand_as(best.use_target),
+            )
+        return command_target(best, self.target_share)
 
     def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
-        """Adapt alpha."""
-        alpha = adapt_alpha(state.alpha, success_rate, self.controller, self.alpha_step, self.target_rate, self.band)
-        return state._replace(alpha=alpha)
+        """Adapt alpha and beta."""
+        alpha, beta = adapt_alpha(
+            state.alpha,
+            state.beta,
+            success_rate,
+            self.controller,
+            self.alpha_step,
+            self.target_rate,
+            self.band,
+            self.alpha_max,
+            self.beta_max,
+        )
+        return state._replace(alpha=alpha, beta=beta)
 
 
 @dataclass(frozen=True)
@@ -106,6 +142,8 @@ class AchievabilityNovelty(Discover):
 
     name: str = "achievability_novelty"
     relevance: float = 0.0
+    novelty_share: float = 0.0
     target_share: float = 0.0
     controller: str = "fixed"
     alpha_start: float = 1.0
+    alpha_max: float = 1.0

@@ -58,4 +58,4 @@ def command_target(choice: Choice, share: float) -> Choice:
     if count == 0:
         return choice
     last = torch.arange(num_envs, device=choice.index.device) >= num_envs - count
-    return Choice(choice.index, choice.use_target | last)
+    return Choice(choice.index, choice.use_target | last, choice.uncounted)

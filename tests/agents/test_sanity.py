@@ -35,14 +35,12 @@ def test_random_is_uniform_in_the_action_range_and_follows_its_seed():
 
 @pytest.mark.parametrize("kind", [ZeroAgent, RandomAgent])
 def test_they_learn_nothing_and_keep_nothing(kind):
-    made = agent(kind)
-
-    def sample() -> Batch:
-        raise AssertionError("a batch was asked for")
-
-    made.update(sample)
+    made, untaught = agent(kind), agent(kind)
+    number, vector = torch.ones(RUNS, 3, 5), torch.ones(RUNS, 3, 5, 2)
+    made.update(Batch(vector, vector, vector, vector, number, number, number))
     made.load({})
     assert made.parameters() == made.state() == made.metrics() == {}
+    assert torch.equal(made.act(OBSERVATION, DESIRED), untaught.act(OBSERVATION, DESIRED))
 
 
 def test_configs_are_known_by_their_names():

@@ -6,6 +6,7 @@ from torch.nn.functional import softplus
 
 from discover_rl.agents import TD3, TD3Config, value_in_steps
 from discover_rl.agents.td3 import Generators
+from discover_rl.agents.td3_update import Minibatches, PlainUpdate
 from discover_rl.replay import Batch
 
 RUNS, OBS, ACT, GOAL, BATCH = 3, 2, 2, 1, 8
@@ -53,6 +54,50 @@ def batch_of(seed, num_runs=RUNS, **fields):
     return made._replace(**fields)
 
 
+def stacked(*batches):
+    """As an agent takes them: (run, count, batch, ...)."""
+    return Batch(*(torch.stack(fields, dim=1) for fields in zip(*batches, strict=True)))
+
+
+def plain(agent):
+    assert isinstance(agent.learner, PlainUpdate)
+    return agent.learner
+
+
+def prepared(agent, *batches):
+    """What the agent hands its learner for these batches; nothing is learned."""
+    learner, kept = agent.learner, []
+    agent.learner = lambda minibatches, first: kept.append(minibatches)
+    agent.update(stacked(*batches * agent.config.policy_delay))  # repeated, so that their number is always allowed
+    agent.learner = learner
+    return kept[0]
+
+
+def bellman_targets(agent, *batches):
+    """The target of each batch, (run, count, batch)."""
+    minibatches = prepared(agent, *batches)
+    return torch.stack([plain(agent)._bellman_target(only(minibatches, k)) for k in range(len(batches))], dim=1)
+
+
+def only(minibatches, k):
+    return Minibatches(*(field[:, k] for field in minibatches))
+
+
+def critic_step(agent, minibatches, k):
+    plain(agent)._critic_gradients(only(minibatches, k))
+    agent.networks.critic_adam.step()
+
+
+def actor_step(agent, minibatches, k):
+    plain(agent)._actor_gradients(only(minibatches, k))
+    agent.networks.actor_adam.step()
+
+
+def pair(seed):
+    """Two batches, for a policy delay of two."""
+    return stacked(batch_of(seed), batch_of(seed + 500))
+
+
 def tensors(agent):
     return {name: tensor.clone() for name, tensor in (agent.parameters() | agent.state()).items()}
 
@@ -64,16 +109,16 @@ def inverse_softplus(q):
 def set_constant(agent, parameter, values):
     """Make each member of these critics answer its constant, in all runs."""
     parameter.zero_()
-    bias = agent.critic_net.slots[-1][1]
+    bias = agent.networks.critic_net.slots[-1][1]
     parameter[..., bias] = torch.tensor([inverse_softplus(q) for q in values])[:, None]
 
 
 def targets_of(agent, **fields):
     """The Bellman target of one batch in which every transition has these fields, the first of it."""
     constant = {name: torch.full((agent.num_runs, BATCH), value) for name, value in fields.items()}
-    target = agent._critic_target(batch_of(0, agent.num_runs, **constant))
-    assert (target == target[0, 0]).all()
-    return target[0, 0].item()
+    target = bellman_targets(agent, batch_of(0, agent.num_runs, **constant))
+    assert (target == target[0, 0, 0]).all()
+    return target[0, 0, 0].item()
 
 
 # -- the target ------------------------------------------------------------------------------------------
@@ -82,7 +127,7 @@ def targets_of(agent, **fields):
 def constant_critics(**settings):
     """Three target critics that say 0.5, 0.2 and 0.8, all of them drawn; γ = 0.9."""
     agent = make(target_critics=3, **settings)
-    set_constant(agent, agent.target_critics, [0.5, 0.2, 0.8])
+    set_constant(agent, agent.networks.target_critics, [0.5, 0.2, 0.8])
     return agent
 
 
@@ -121,7 +166,7 @@ def test_the_target_by_hand_where_the_goal_pays_at_each_step(reward, terminated,
 
 def test_the_target_is_clipped_at_the_largest_value():
     agent = make(target_critics=3, goal_is_terminal=False)
-    set_constant(agent, agent.target_critics, [50.0, 60.0, 70.0])
+    set_constant(agent, agent.networks.target_critics, [50.0, 60.0, 70.0])
     assert targets_of(agent, reward=0.0, terminated=0.0) == pytest.approx(10.0)  # not 0.9·50 = 45
 
 
@@ -133,15 +178,15 @@ def test_the_bound_can_be_switched_off():
 def test_an_environment_that_ends_at_its_goal_makes_the_goal_terminal():
     agent = make(goal_is_terminal=False, terminate_on_success=True)
     assert agent.goal_is_terminal
-    assert agent.value_max == 1.0
+    assert plain(agent).value_max == 1.0
     assert not make(goal_is_terminal=False).goal_is_terminal
 
 
 def test_all_critics_of_a_run_are_pulled_to_one_target():
     agent = constant_critics(policy_delay=1)
-    set_constant(agent, agent.critics, [0.1, 0.4, 0.6])
+    set_constant(agent, agent.networks.critics, [0.1, 0.4, 0.6])
     nothing = torch.zeros(RUNS, BATCH)
-    agent.update(lambda: batch_of(0, reward=nothing, terminated=nothing, steps_to_goal=nothing + torch.inf))
+    agent.update(stacked(batch_of(0, reward=nothing, terminated=nothing, steps_to_goal=nothing + torch.inf)))
     # one target, 0.18: squared errors 0.08², 0.22², 0.42² = 0.0064, 0.0484, 0.1764, mean 0.0771
     assert agent.metrics()["train/critic_loss"].tolist() == pytest.approx([0.2312 / 3] * RUNS, rel=1e-3)
     assert agent.metrics()["train/q_mean"].tolist() == pytest.approx([1.1 / 3] * RUNS, rel=1e-4)
@@ -149,23 +194,25 @@ def test_all_critics_of_a_run_are_pulled_to_one_target():
 
 def test_each_update_and_each_run_draws_its_own_two_of_three_critics():
     agent = make(num_runs=400)
-    set_constant(agent, agent.target_critics, [0.2, 0.5, 0.8])
+    set_constant(agent, agent.networks.target_critics, [0.2, 0.5, 0.8])
     none = torch.zeros(400, BATCH)
     batch = batch_of(0, 400, reward=none, terminated=none, steps_to_goal=none + torch.inf)
-    drawn = torch.stack([agent._critic_target(batch)[:, 0] for _ in range(5)])
+    drawn = torch.cat([bellman_targets(agent, batch, batch)[..., 0] for _ in range(3)], dim=1)
     # of the pairs {0.2, 0.5}, {0.2, 0.8}, {0.5, 0.8} two have the minimum 0.2, one has 0.5 - never 0.8, as it
     # would be if a pair could be one critic twice
     lowest = (drawn - 0.18).abs() < 1e-4
     middle = (drawn - 0.45).abs() < 1e-4
     assert (lowest | middle).all()
     assert lowest.float().mean().item() == pytest.approx(2 / 3, abs=0.05)
-    assert lowest.any(0).float().mean() > 0.9  # 1 - (1/3)^5: the draw changes from update to update
+    # two draws of one call, and draws of three calls; if they were all the same, these would be 2/3
+    assert lowest[:, :2].any(1).float().mean() > 0.83  # 1 - (1/3)^2
+    assert lowest[:, ::2].any(1).float().mean() > 0.9  # 1 - (1/3)^3
 
 
 def action_reader(agent, parameter):
     """Make critics answer softplus(1 + first action coordinate)."""
     parameter.zero_()
-    (w1, b1), (w2, _) = agent.critic_net.layers(parameter)
+    (w1, b1), (w2, _) = agent.networks.critic_net.layers(parameter)
     w1[:, OBS + GOAL, 0] = 1.0
     b1[:, 0, 0] = 1.0
     w2[:, 0, 0] = 1.0
@@ -173,11 +220,11 @@ def action_reader(agent, parameter):
 
 def test_the_noise_on_target_actions_is_clipped():
     agent = make(target_noise=5.0, target_noise_clip=0.3)
-    action_reader(agent, agent.target_critics)
-    agent.target_actor.zero_()  # action 0
+    action_reader(agent, agent.networks.target_critics)
+    agent.networks.target_actor.zero_()  # action 0
     none = torch.zeros(RUNS, BATCH)
     batch = batch_of(0, reward=none, terminated=none, steps_to_goal=none + torch.inf)
-    q = torch.cat([agent._critic_target(batch) for _ in range(30)]) / 0.9
+    q = bellman_targets(agent, *[batch] * 30) / 0.9
     low, high = softplus(torch.tensor([0.7, 1.3])).tolist()  # softplus(1 ± 0.3), all below the clip at 1/0.9 ...
     assert q.min().item() == pytest.approx(low, abs=1e-5)
     assert q.max().item() == pytest.approx(min(high, 1 / 0.9), abs=1e-5)  # ... but the highest
@@ -185,13 +232,13 @@ def test_the_noise_on_target_actions_is_clipped():
 
 def test_without_noise_the_target_is_that_of_the_target_actors_action():
     agent = make(target_noise=0.0, gamma=0.5)
-    action_reader(agent, agent.target_critics)
+    action_reader(agent, agent.networks.target_critics)
     batch = batch_of(0, reward=torch.zeros(RUNS, BATCH), terminated=torch.zeros(RUNS, BATCH))
     batch = batch._replace(steps_to_goal=torch.full((RUNS, BATCH), torch.inf))
-    agent.actor.zero_()  # the online actor has no say in it
+    agent.networks.actor.zero_()  # the online actor has no say in it
     state = torch.cat([batch.next_observation, batch.goal], dim=-1)
-    action = agent.actor_net.plain(agent.target_actor, state).tanh()
-    torch.testing.assert_close(agent._critic_target(batch), 0.5 * softplus((1 + action[..., 0]).relu()))
+    action = agent.networks.actor_net.plain(agent.networks.target_actor, state).tanh()
+    torch.testing.assert_close(bellman_targets(agent, batch)[:, 0], 0.5 * softplus((1 + action[..., 0]).relu()))
 
 
 # -- updates ---------------------------------------------------------------------------------------------
@@ -200,64 +247,97 @@ def test_without_noise_the_target_is_that_of_the_target_actors_action():
 def test_the_gradient_of_the_critics_is_that_of_autograd():
     # without noise, and with all target critics drawn, an update has no chance in it
     agent = make(policy_delay=1, target_critics=3, target_noise=0.0, hidden_sizes=[16, 16])
-    batch = batch_of(0)
-    target = agent._critic_target(batch)
-    critics = agent.critics.detach().clone().requires_grad_()
+    batch, networks = batch_of(0), agent.networks
+    target = bellman_targets(agent, batch)
+    critics = networks.critics.detach().clone().requires_grad_()
     inputs = torch.cat([batch.observation, batch.goal, batch.action], -1)[:, None]
-    q = softplus(agent.critic_net.plain(critics, inputs)[..., 0])
-    loss = (q - target[:, None]).square().mean(-1)
+    q = softplus(networks.critic_net.plain(critics, inputs)[..., 0])
+    loss = (q - target).square().mean(-1)
     (gradient,) = torch.autograd.grad(loss.sum(), critics)
-    agent.update(lambda: batch)
-    assert agent.critics.grad is not None
-    torch.testing.assert_close(agent.critics.grad, gradient, rtol=1e-4, atol=1e-7)
+    agent.update(stacked(batch))
+    assert networks.critics.grad is not None
+    torch.testing.assert_close(networks.critics.grad, gradient, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(agent.metrics()["train/critic_loss"], loss.detach().mean(1))
 
 
 @pytest.mark.parametrize("actor_noise", [0.0, 1.0])
-def test_the_gradient_of_the_actor_is_that_of_autograd(actor_noise):
-    agent = make(policy_delay=1, actor_critics=3, actor_noise=actor_noise, hidden_sizes=[16, 16])
-    agent.actor.mul_(4)  # actions from one end of the range to the other
+@pytest.mark.parametrize("actor_critics", [2, 3])
+def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise):
+    agent = make(policy_delay=1, actor_critics=actor_critics, actor_noise=actor_noise, hidden_sizes=[16, 16])
+    networks = agent.networks
+    networks.actor.mul_(4)  # actions from one end of the range to the other
     batch = batch_of(0)
-    actor = agent.actor.detach().clone().requires_grad_()
-    agent._update_critics(batch)
+    minibatches = prepared(agent, batch_of(1), batch)
+    actor = networks.actor.detach().clone().requires_grad_()
+    critic_step(agent, minibatches, 1)
     state = torch.cat([batch.observation, batch.goal], -1)
-    action = agent.actor_net.plain(actor, state).tanh()
+    action = networks.actor_net.plain(actor, state).tanh()
     if actor_noise:
-        noise = torch.randn(action.shape, generator=agent.generators.learn.clone_state())
-        action = (action + (noise * actor_noise).clamp(-0.5, 0.5)).clamp(-1, 1)
+        action = (action + minibatches.actor_noise[:, 1]).clamp(-1, 1)
         assert 0.1 < (action.abs() == 1).float().mean() < 0.9  # where clipped, no gradient goes through
-    logit = agent.critic_net.plain(agent.critics.detach(), torch.cat([state, action], -1)[:, None])
+    chosen = networks.critics.detach()[torch.arange(RUNS)[:, None], minibatches.actor_members[:, 1]]
+    logit = networks.critic_net.plain(chosen, torch.cat([state, action], -1)[:, None])
     loss = -softplus(logit[..., 0]).mean((1, 2))
     (gradient,) = torch.autograd.grad(loss.sum(), actor)
-    agent._update_actor(batch)
-    assert agent.actor.grad is not None
-    torch.testing.assert_close(agent.actor.grad, gradient, rtol=1e-4, atol=1e-7)
+    actor_step(agent, minibatches, 1)
+    assert networks.actor.grad is not None
+    torch.testing.assert_close(networks.actor.grad, gradient, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(agent.metrics()["train/actor_loss"], loss.detach())
 
 
 @pytest.mark.parametrize("policy_delay", [1, 2, 3])
-def test_one_call_is_policy_delay_critic_updates_and_one_of_the_actor(policy_delay):
+def test_a_batch_is_one_critic_update_and_policy_delay_of_them_are_one_of_the_actor(policy_delay):
     agent = make(policy_delay=policy_delay)
-    asked = []
-
-    def sample():
-        asked.append(len(asked))
-        return batch_of(len(asked))
-
-    assert agent.updates_per_call == policy_delay
-    for calls in (1, 2):
-        agent.update(sample)
-        assert len(asked) == calls * policy_delay
-        assert agent.state()["adam/critics/step"] == calls * policy_delay
-        assert agent.state()["adam/actor/step"] == calls
+    assert agent.batch_multiple == policy_delay
+    actor_steps = 0
+    for groups in (1, 1, 3):
+        agent.update(stacked(*(batch_of(seed) for seed in range(groups * policy_delay))))
+        actor_steps += groups
+        assert agent.state()["adam/critics/step"] == actor_steps * policy_delay
+        assert agent.state()["adam/actor/step"] == actor_steps
 
 
-def test_the_targets_move_by_tau_towards_the_online_networks_once_a_call():
-    agent = make(tau=0.1, policy_delay=3)
-    agent.target_actor.add_(0.5)
-    agent.target_critics.sub_(0.5)
+def test_the_number_of_batches_must_be_a_multiple_of_policy_delay():
+    agent = make(policy_delay=2)
     before = tensors(agent)
-    agent.update(lambda: batch_of(0))
+    with pytest.raises(ValueError, match=r"3 batches for an update; give a multiple of policy_delay=2"):
+        agent.update(stacked(*(batch_of(seed) for seed in range(3))))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tensors(agent).items())
+
+
+@pytest.mark.parametrize("policy_delay", [1, 2])
+def test_many_batches_at_once_are_learned_in_their_order(policy_delay):
+    # without noise, and with all critics drawn, the only chance is in the batches
+    no_chance = {"target_noise": 0.0, "actor_noise": 0.0, "target_critics": 3, "actor_critics": 3}
+    at_once, in_turn = (make(policy_delay=policy_delay, **no_chance) for _ in range(2))
+    batches = [batch_of(seed) for seed in range(6)]
+    at_once.update(stacked(*batches))
+    for first in range(0, 6, policy_delay):
+        in_turn.update(stacked(*batches[first : first + policy_delay]))
+    one, other = tensors(at_once), tensors(in_turn)
+    for name in one:  # members come in another order, so sums over them may differ in their last bit
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+    assert at_once.metrics().keys() == in_turn.metrics().keys()
+    for tag, value in at_once.metrics().items():  # of the last batch
+        torch.testing.assert_close(value, in_turn.metrics()[tag])
+
+
+def test_the_actor_learns_from_the_last_of_its_batches(monkeypatch):
+    agent, asked = make(policy_delay=2), []
+    monkeypatch.setattr(agent.learner, "_actor_gradients", lambda batch: asked.append(batch.reward.clone()))
+    batches = [batch_of(seed) for seed in range(4)]
+    agent.update(stacked(*batches))
+    assert len(asked) == 2
+    assert torch.equal(asked[0], batches[1].reward)
+    assert torch.equal(asked[1], batches[3].reward)
+
+
+def test_the_targets_move_by_tau_towards_the_online_networks_once_an_actor_update():
+    agent = make(tau=0.1, policy_delay=3)
+    agent.networks.target_actor.add_(0.5)
+    agent.networks.target_critics.sub_(0.5)
+    before = tensors(agent)
+    agent.update(stacked(*[batch_of(0)] * 3))
     after = tensors(agent)
     for name in ("actor", "critics"):
         old, online = before[f"target_{name}"], after[name]
@@ -267,24 +347,26 @@ def test_the_targets_move_by_tau_towards_the_online_networks_once_a_call():
 
 def test_critic_and_actor_updates_change_only_their_own_network():
     agent = make()
+    minibatches = prepared(agent, batch_of(0))
     before = tensors(agent)
-    agent._update_critics(batch_of(0))
+    critic_step(agent, minibatches, 0)
     changed = {name for name, tensor in tensors(agent).items() if not torch.equal(tensor, before[name])}
     assert changed == {"critics", "adam/critics/step", "adam/critics/exp_avg", "adam/critics/exp_avg_sq"}
     before = tensors(agent)
-    agent._update_actor(batch_of(0))
+    actor_step(agent, minibatches, 0)
     changed = {name for name, tensor in tensors(agent).items() if not torch.equal(tensor, before[name])}
     assert changed == {"actor", "adam/actor/step", "adam/actor/exp_avg", "adam/actor/exp_avg_sq"}
 
 
 def test_the_first_step_of_adam_has_the_size_of_the_learning_rate():
     agent = make(learning_rate=1e-3, policy_delay=1)
-    before = agent.critics.detach().clone()
-    agent.update(lambda: batch_of(0))
+    critics = agent.networks.critics
+    before = critics.detach().clone()
+    agent.update(stacked(batch_of(0)))
     # m / (sqrt(v) + ε) is ±1 at the first step wherever the gradient is far above ε
-    step = (agent.critics - before).abs()
-    assert agent.critics.grad is not None
-    assert step[agent.critics.grad.abs() > 1e-4].sub(1e-3).abs().max() < 1e-5
+    step = (critics - before).abs()
+    assert critics.grad is not None
+    assert step[critics.grad.abs() > 1e-4].sub(1e-3).abs().max() < 1e-5
     assert step.max() < 1.01e-3
 
 
@@ -293,7 +375,7 @@ def test_the_critics_learn_the_target_of_a_fixed_batch():
     batch = batch_of(0, reward=torch.ones(RUNS, BATCH), terminated=torch.ones(RUNS, BATCH))
     losses = []
     for _ in range(150):
-        agent.update(lambda: batch)
+        agent.update(stacked(batch))
         losses.append(agent.metrics()["train/critic_loss"].max().item())
     assert losses[-1] < 0.01 < losses[0]
     assert agent.metrics()["train/q_mean"].tolist() == pytest.approx([1.0] * RUNS, abs=0.1)
@@ -301,10 +383,11 @@ def test_the_critics_learn_the_target_of_a_fixed_batch():
 
 def test_the_actor_ascends_the_critics():
     agent = make(learning_rate=1e-2)
-    action_reader(agent, agent.critics)  # more of the first action coordinate is better
+    action_reader(agent, agent.networks.critics)  # more of the first action coordinate is better
     batch = batch_of(0)
-    for _ in range(100):
-        agent._update_actor(batch)
+    minibatches = prepared(agent, *[batch] * 100)
+    for k in range(100):
+        actor_step(agent, minibatches, k)
     assert (agent.act(batch.observation, batch.goal)[..., 0] > 0.8).all()
 
 
@@ -314,10 +397,10 @@ def test_the_actor_ascends_the_critics():
 def test_the_batches_of_one_run_never_reach_another():
     first, second = make(), make()
     for call in range(5):
-        batch, strange = batch_of(call), batch_of(call + 100)
-        mixed = Batch(*(torch.stack([a[0], b[1], a[2]]) for a, b in zip(batch, strange, strict=True)))
-        first.update(lambda batch=batch: batch)
-        second.update(lambda mixed=mixed: mixed)
+        batches, strange = pair(call), pair(call + 100)
+        mixed = Batch(*(torch.stack([a[0], b[1], a[2]]) for a, b in zip(batches, strange, strict=True)))
+        first.update(batches)
+        second.update(mixed)
     one, other = tensors(first) | first.metrics(), tensors(second) | second.metrics()
     for name, tensor in one.items():
         if name.endswith("/step"):
@@ -330,14 +413,14 @@ def test_runs_start_and_stay_different():
     agent = make()
     for tensor in agent.parameters().values():
         assert not torch.equal(tensor[0], tensor[1])
-    assert not torch.equal(agent.critics[0, 0], agent.critics[0, 1])
+    assert not torch.equal(agent.networks.critics[0, 0], agent.networks.critics[0, 1])
 
 
 def test_the_seed_decides_everything():
     def trained(seed):
         agent = make(seed=seed)
         for call in range(3):
-            agent.update(lambda call=call: batch_of(call))
+            agent.update(pair(call))
         return tensors(agent)
 
     first, again, other = trained(1), trained(1), trained(2)
@@ -351,8 +434,8 @@ def test_the_seed_decides_everything():
 def test_act_is_deterministic_and_equals_the_plain_network():
     agent, batch = make(), batch_of(0)
     action = agent.act(batch.observation, batch.goal)
-    plain = agent.actor_net.plain(agent.actor, torch.cat([batch.observation, batch.goal], -1)).tanh()
-    torch.testing.assert_close(action, plain)
+    state = torch.cat([batch.observation, batch.goal], -1)
+    torch.testing.assert_close(action, agent.networks.actor_net.plain(agent.networks.actor, state).tanh())
     assert torch.equal(action, agent.act(batch.observation, batch.goal))
     assert not action.requires_grad
 
@@ -367,14 +450,14 @@ def test_exploring_stays_in_the_action_range_and_reaches_its_rim():
 
 def test_exploration_noise_is_clipped():
     agent, batch = make(exploration_noise=5.0, exploration_noise_clip=0.3), batch_of(0)
-    agent.actor.zero_()  # the policy says 0
+    agent.networks.actor.zero_()  # the policy says 0
     actions = agent.explore(batch.observation, batch.goal, torch.ones(RUNS, BATCH))
     assert actions.abs().max().item() == pytest.approx(0.3)
 
 
 def test_scale_multiplies_the_deviation_of_each_episode():
     agent, batch = make(exploration_noise=0.1, exploration_noise_clip=0.9), batch_of(0)
-    agent.actor.zero_()
+    agent.networks.actor.zero_()
     scale = torch.linspace(0, 2, RUNS * BATCH).view(RUNS, BATCH)
     drawn = torch.stack([agent.explore(batch.observation, batch.goal, scale) for _ in range(400)])
     deviation = drawn.std(dim=(0, 3), correction=0)
@@ -384,7 +467,7 @@ def test_scale_multiplies_the_deviation_of_each_episode():
 
 def test_values_are_mean_and_deviation_over_the_transformed_critics():
     agent, batch = make(), batch_of(0)
-    set_constant(agent, agent.critics, [0.2, 0.5, 0.8])
+    set_constant(agent, agent.networks.critics, [0.2, 0.5, 0.8])
     value = agent.values(batch.observation, batch.goal)
     steps = value_in_steps(torch.tensor([0.2, 0.5, 0.8]), 0.9, True)
     # of the steps, not of the values: log(0.21)/-log(0.9) and so on, about -14.8, -6.4, -2.0
@@ -395,9 +478,9 @@ def test_values_are_mean_and_deviation_over_the_transformed_critics():
 
 def test_values_use_the_online_critics_at_the_online_policys_action():
     agent, batch = make(), batch_of(0)
-    agent.target_critics.zero_()
-    agent.target_actor.zero_()
-    action_reader(agent, agent.critics)
+    agent.networks.target_critics.zero_()
+    agent.networks.target_actor.zero_()
+    action_reader(agent, agent.networks.critics)
     action = agent.act(batch.observation, batch.goal)
     expected = value_in_steps(softplus((1 + action[..., 0]).relu()), 0.9, True)
     torch.testing.assert_close(agent.values(batch.observation, batch.goal).mean, expected)
@@ -409,13 +492,13 @@ def test_values_use_the_online_critics_at_the_online_policys_action():
 def test_a_loaded_agent_goes_on_exactly_as_the_one_that_was_saved():
     first, second = make(seed=1), make(seed=2)
     for call in range(3):
-        first.update(lambda call=call: batch_of(call))
+        first.update(pair(call))
     second.load(tensors(first))
     for mine, theirs in zip(second.generators, first.generators, strict=True):
         mine.set_state(theirs.get_state())
     for call in range(3, 6):
         for agent in (first, second):
-            agent.update(lambda call=call: batch_of(call))
+            agent.update(pair(call))
     one, other = tensors(first), tensors(second)
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -424,13 +507,13 @@ def test_a_loaded_agent_goes_on_exactly_as_the_one_that_was_saved():
 def test_the_moments_of_adam_matter_to_that():
     first, second = make(seed=1), make(seed=1)
     for call in range(3):
-        first.update(lambda call=call: batch_of(call))
+        first.update(pair(call))
     second.load({name: t for name, t in tensors(first).items() if not name.startswith("adam/")} | adam_of(second))
     for mine, theirs in zip(second.generators, first.generators, strict=True):
         mine.set_state(theirs.get_state())
     for agent in (first, second):
-        agent.update(lambda: batch_of(9))
-    assert not torch.equal(first.critics, second.critics)
+        agent.update(pair(9))
+    assert not torch.equal(first.networks.critics, second.networks.critics)
 
 
 def adam_of(agent):
@@ -452,7 +535,7 @@ def test_parameters_alone_are_enough_to_act():
 def test_parameters_and_state_are_references_and_share_nothing():
     agent = make()
     named = agent.parameters() | agent.state()
-    agent.update(lambda: batch_of(0))
+    agent.update(pair(0))
     now = agent.parameters() | agent.state()
     assert all(torch.equal(named[name], now[name]) for name in named)
     assert len({tensor.data_ptr() for tensor in named.values()}) == len(named)
@@ -463,7 +546,7 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
     with pytest.raises(ValueError, match=r"tensor 'actor' has shape .* use the configuration that it was trained with"):
         make(hidden_sizes=[8]).load(make().parameters())
     with pytest.raises(ValueError, match="tensor 'critics' is missing; it has actor"):
-        make().load({"actor": make().actor})
+        make().load({"actor": make().networks.actor})
     given = tensors(make())
     del given["adam/critics/exp_avg_sq"]
     with pytest.raises(ValueError, match="tensor 'adam/critics/exp_avg_sq' is missing"):

@@ -41,8 +41,9 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
     seeds = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
     agent = TD3(config, RUNS, 1, 1, 1, False, seeds)
     targets, mix = torch.full((RUNS, ENVS, 1), 5.0), HindsightConfig(future=0.8, random=0.2)
-    for _ in range(150 if agent.goal_is_terminal else 250):
-        agent.update(lambda: sample_batch(buffer, 64, GOALS, targets, mix, agent.goal_is_terminal, generator))
+    for _ in range(30 if agent.goal_is_terminal else 50):
+        drawn = sample_batch(buffer, 10 * 64, GOALS, targets, mix, agent.goal_is_terminal, generator)
+        agent.update(drawn.unflatten(10))
     torch.set_num_threads(threads)
 
     places = torch.tensor([-0.9, -0.5, -0.1, 0.3, 0.7]).view(1, 5, 1).expand(RUNS, 5, 1)

@@ -5,7 +5,7 @@ import torch
 
 from discover_rl.config import HindsightConfig
 from discover_rl.goals import BoxGoals
-from discover_rl.replay import ReplayBuffer, RowLayout, relabel, sample_batch, steps_to_end
+from discover_rl.replay import Batch, ReplayBuffer, RowLayout, relabel, sample_batch, steps_to_end
 
 CPU = torch.device("cpu")
 RUNS, ROUNDS, TIME, ENVS = 2, 3, 6, 3
@@ -248,6 +248,21 @@ def test_the_seed_decides_the_batch():
     first, again, other = (sample(made, config, seed=seed) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert not torch.equal(first.observation, other.observation)
+
+
+def test_a_batch_can_be_laid_out_as_several():
+    drawn = sample(coded_buffer(), HindsightConfig(0.4, 0.2, 0.2), batch_size=12)
+    several = drawn.unflatten(3)
+    assert isinstance(several, Batch)
+    assert several.reward.shape == (RUNS, 3, 4)
+    assert several.goal.shape == (RUNS, 3, 4, 4)
+    for field, whole in zip(several, drawn, strict=True):
+        for k in range(3):  # transitions keep their order, and the fields of one stay together
+            assert torch.equal(field[:, k], whole[:, 4 * k : 4 * (k + 1)])
+    assert all(map(torch.equal, (field.flatten(1, 2) for field in several), drawn))
+    assert drawn.unflatten(1).action.shape == (RUNS, 1, 12, 1)
+    with pytest.raises(RuntimeError):
+        drawn.unflatten(5)
 
 
 def test_sampling_leaves_the_buffer_as_it_was():

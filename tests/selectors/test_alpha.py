@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -7,7 +9,9 @@ CPU = torch.device("cpu")
 
 
 def adapt(alpha, rate, controller, step, **settings):
-    result = adapt_alpha(torch.tensor(alpha), torch.tensor(rate), controller, step, **settings)
+    beta = torch.ones(len(alpha))
+    result, beta = adapt_alpha(torch.tensor(alpha), beta, torch.tensor(rate), controller, step, **settings)
+    assert beta.tolist() == [1.0] * len(alpha)  # unless it is let go
     return pytest.approx(result.tolist(), abs=1e-6)
 
 
@@ -46,7 +50,7 @@ def test_fixed_never_moves():
 
 
 def test_each_run_has_its_own_alpha():
-    selector = Discover(controller="band", alpha_start=0.5, alpha_step=0.05)
+    selector = Discover(controller="band", alpha_start=0.5, alpha_step=0.05, alpha_max=1.0, target_rate=0.5)
     state = selector.init((3,), CPU)
     assert state.alpha.tolist() == [0.5, 0.5, 0.5]
     state = selector.update(state, torch.tensor([0.0, 0.5, 1.0]))
@@ -55,8 +59,32 @@ def test_each_run_has_its_own_alpha():
 
 @pytest.mark.parametrize(("rate", "end"), [(1.0, 0.0), (0.0, 1.0)])
 def test_a_rate_that_stays_extreme_drives_alpha_to_the_end_and_keeps_it_there(rate, end):
-    selector = Discover(controller="proportional", alpha_start=0.5, alpha_step=0.01)
+    selector = Discover(controller="proportional", alpha_start=0.5, alpha_step=0.01, alpha_max=1.0, target_rate=0.5)
     state = selector.init((1,), CPU)
     for _ in range(150):  # 100 rounds of 0.01·0.5 reach the end
         state = selector.update(state, torch.tensor([rate]))
     assert state.alpha.tolist() == [end]
+
+
+def test_alpha_goes_no_higher_than_its_maximum():
+    assert adapt([0.28, 0.3], [0.0, 0.0], "band", 0.05, alpha_max=0.3) == [0.3, 0.3]
+
+
+def test_beta_takes_over_where_alpha_is_at_zero_and_gives_back_what_it_took():
+    alpha, beta = torch.tensor([0.03]), torch.ones(1)
+    path = []
+    for rate in (1.0, 1.0, 1.0, 0.0, 0.0, 0.0):
+        alpha, beta = adapt_alpha(alpha, beta, torch.tensor([rate]), "band", 0.05, beta_max=10.0)
+        path.append((alpha.item(), beta.item()))
+    # ease 0.03 -> -0.02 -> -0.07 -> -0.12 and back; beta = exp(-2·ease) below 0
+    down = [(0.0, math.exp(0.04)), (0.0, math.exp(0.14)), (0.0, math.exp(0.24))]
+    assert path == [pytest.approx(point, abs=1e-5) for point in [*down, down[1], down[0], (0.03, 1.0)]]
+
+
+def test_beta_stays_within_its_range():
+    selector = Discover(beta_max=3.0)
+    state = selector.init((2,), CPU)
+    for _ in range(100):
+        state = selector.update(state, torch.tensor([1.0, 0.0]))
+    assert state.beta.tolist() == pytest.approx([3.0, 1.0])
+    assert state.alpha.tolist() == pytest.approx([0.0, selector.alpha_max])

@@ -118,7 +118,7 @@ VALUES = (-1.0, -1.0, -1.0, -3.0, -3.5, -50.0)
 
 def mega(cutoff, given, num_envs=1, selector=None):
     cutoffs = torch.tensor(cutoff)
-    state = SelectorState(torch.zeros_like(cutoffs), cutoffs)
+    state = SelectorState(torch.zeros_like(cutoffs), cutoffs, torch.ones_like(cutoffs))
     return (selector or Mega()).select(state, given, num_envs, torch.Generator())
 
 

@@ -6,13 +6,20 @@ import torch
 from discover_rl.selectors import AchievabilityNovelty, Candidates, Discover, Estimate, SelectorState
 
 PAPER = Discover(
-    novelty_in_bracket=True, standardise=False, target_novelty=1.0, target_share=0.0, controller="proportional"
+    novelty_in_bracket=True,
+    standardise=False,
+    target_novelty=1.0,
+    novelty_share=0.0,
+    target_share=0.0,
+    controller="proportional",
 )
-RELEASED = Discover(novelty_in_bracket=False, standardise=False, target_novelty=0.0, target_share=0.0)
+RELEASED = Discover(
+    novelty_in_bracket=False, standardise=False, target_novelty=0.0, novelty_share=0.0, target_share=0.0
+)
 
 
-def state(alpha):
-    return SelectorState(torch.tensor(alpha), torch.zeros(len(alpha)))
+def state(alpha, beta=1.0):
+    return SelectorState(torch.tensor(alpha), torch.zeros(len(alpha)), torch.full((len(alpha),), beta))
 
 
 def three_candidates(runs=1):
@@ -81,6 +88,20 @@ def test_each_weight_multiplies_its_own_term(in_bracket, expected):
     assert selector.score(state([0.5]), three_candidates())[0, 0] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("in_bracket", "expected"),
+    [
+        # 0.5·(-2 + 4·0.5) + 0.5·(-10 + 4·7·1) = 0 + 9
+        (True, 9.0),
+        # 0.5·(-2) + 0.5·(-10) + 4·(0.5 + 7·1) = -6 + 30
+        (False, 24.0),
+    ],
+)
+def test_beta_multiplies_both_deviations(in_bracket, expected):
+    selector = Discover(target_novelty=7.0, novelty_in_bracket=in_bracket, standardise=False)
+    assert selector.score(state([0.5], beta=4.0), three_candidates())[0, 0] == pytest.approx(expected)
+
+
 def test_standardised_terms_weigh_the_same_whatever_their_scale():
     # two candidates: every term that differs becomes -1 and 1
     candidates = Candidates(
@@ -101,6 +122,27 @@ def test_the_share_of_the_target_goes_last_and_the_best_goals_stay():
     assert choice.use_target.tolist() == [[False, False, True]]  # round(0.4·3) = 1
 
 
+def test_a_share_of_the_goals_is_chosen_by_achievability_and_novelty_alone():
+    # at alpha 0 the best is candidate 2; at alpha 1 the scores are -2 + 0.5, -5 + 2, -9 + 1: candidates 0 and 1
+    selector = dataclasses.replace(RELEASED, novelty_share=0.5)
+    at = state([0.0], beta=9.0)  # neither alpha nor beta has a say in that share
+    choice = selector.select(at, three_candidates(), 3, torch.Generator())
+    ranked = RELEASED.select(at, three_candidates(), 3, torch.Generator()).index[0].tolist()
+    assert choice.index.tolist() == [[0, 1, ranked[2]]]  # round(0.5·3) = 2
+    assert choice.counted().tolist() == [[False, False, True]]
+
+
+def test_episodes_for_novelty_or_the_target_do_not_count_unless_there_are_no_others():
+    def counted(novelty_share, target_share):
+        selector = Discover(novelty_share=novelty_share, target_share=target_share)
+        return selector.select(state([0.5]), three_candidates(), 3, torch.Generator()).counted().tolist()[0]
+
+    assert counted(0.0, 0.0) == [True, True, True]
+    assert counted(0.34, 0.34) == [False, True, False]
+    assert counted(0.67, 0.34) == [True, True, True]
+    assert counted(0.0, 1.0) == [True, True, True]
+
+
 def test_an_invalid_candidate_is_not_chosen_even_if_it_is_the_best():
     candidates = three_candidates()._replace(valid=torch.tensor([[True, True, False]]))
     assert chosen(PAPER, state([0.25]), candidates) == [[1]]
@@ -112,7 +154,7 @@ def test_infinite_values_of_an_invalid_candidate_do_not_disturb_the_others():
     candidates.start.mean[0, 2] = torch.inf
     candidates.start.std[0, 2] = torch.nan
     candidates = candidates._replace(valid=torch.tensor([[True, True, False]]))
-    selector = Discover(standardise=True, target_share=0.0)
+    selector = Discover(standardise=True, novelty_share=0.0, target_share=0.0)
     # of two valid candidates: reach (1, -1), novelty (-1, 1), relevance (-1, 1); at alpha 0.25:
     # 0.25 - 0.75 - 1 = -1.5 and 1.5
     assert selector.score(state([0.25]), candidates)[0, :2].tolist() == pytest.approx([-1.5, 1.5])
@@ -151,6 +193,10 @@ def test_values_that_were_not_filled_are_asked_for():
         ({"target_rate": 2.0}, r"selector.target_rate must lie in \[0, 1\]"),
         ({"band": -1.0}, r"selector.band must lie in \[0, 1\]"),
         ({"alpha_step": -0.01}, "selector.alpha_step must not be negative"),
+        ({"novelty_share": 1.1}, r"selector.novelty_share must lie in \[0, 1\]"),
+        ({"alpha_max": -0.1}, r"selector.alpha_max must lie in \[0, 1\]"),
+        ({"alpha_start": 0.6, "alpha_max": 0.5}, "selector.alpha_start=0.6 is more than alpha_max=0.5"),
+        ({"beta_max": 0.5}, "selector.beta_max must be at least 1, got 0.5"),
     ],
 )
 def test_bad_settings_are_refused_in_words(settings, message):

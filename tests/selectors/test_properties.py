@@ -45,7 +45,7 @@ def random_candidates(seed, lead, cand, valid_share=0.7):
 
 def state(seed, lead):
     alpha = torch.rand(lead, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return SelectorState(alpha, -40 * alpha)
+    return SelectorState(alpha, -40 * alpha, 1 + alpha)
 
 
 def map_fields(function, candidates):
@@ -122,7 +122,7 @@ def test_stacked_runs_choose_as_each_run_alone(selector, seed, runs, cand, num_e
     stacked = selector.select(at, candidates, num_envs, torch.Generator())
     for run in range(runs):
         alone = selector.select(
-            SelectorState(at.alpha[run], at.cutoff[run]),
+            SelectorState(*(field[run] for field in at)),
             map_fields(lambda field, run=run: field[run], candidates),
             num_envs,
             torch.Generator(),

@@ -1,0 +1,73 @@
+"""Hyperparameters of TD3."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class TD3Config:
+    """Hyperparameters.
+
+    Attributes:
+        name: Name in configs and tables.
+        hidden_sizes: Hidden widths of actor and critics.
+        num_critics: Size of the value ensemble.
+        learning_rate: Of Adam, for actor and critics.
+        gamma: Discount factor. The difference that one step makes to γ^d is largest for γ = d / (d + 1), so 0.98
+            suits goals some 50 steps away.
+        tau: Polyak rate of the targets, applied at each actor update.
+        policy_delay: Critic updates per actor update.
+        target_noise: Deviation of the smoothing noise on target actions.
+        target_noise_clip: Bound of that noise.
+        actor_noise: Deviation of the noise on the actor's actions while it ascends the critics (clipped as the
+            target noise is). A deterministic policy likes to stand at the edge of a cliff in Q, where a move is
+            just not blocked; noise in its objective keeps it away from there.
+        exploration_noise: Deviation of the noise on actions in the rollout.
+        exploration_noise_clip: Bound of that noise.
+        target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
+        actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
+        goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
+            Q = γ^d. Otherwise, as in the paper, the goal pays at every step and Q = γ^d / (1-γ), a scale
+            that bootstrapping reaches only after some 1 / (1-γ) turnovers of the targets.
+        hindsight_bound: Whether the Bellman target is at least γ^k where the episode is known to have reached the
+            goal k steps later. True of every deterministic environment, and it spares bootstrapping the way
+            back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
+        fused: Whether updates on CUDA run as a few Triton kernels (see ``fused_obstacle`` for when they can).
+    """
+
+    name: str = "td3"
+    hidden_sizes: list[int] = field(default_factory=lambda: [256, 256, 256])
+    num_critics: int = 6
+    learning_rate: float = 5e-4
+    gamma: float = 0.98
+    tau: float = 0.01
+    policy_delay: int = 2
+    target_noise: float = 0.2
+    target_noise_clip: float = 0.5
+    actor_noise: float = 0.2
+    exploration_noise: float = 0.4
+    exploration_noise_clip: float = 0.5
+    target_critics: int = 2
+    actor_critics: int = 3
+    goal_is_terminal: bool = True
+    hindsight_bound: bool = True
+    fused: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"agent.hidden_sizes needs positive widths, got {list(self.hidden_sizes)}")
+        for key in ("num_critics", "policy_delay", "target_critics", "actor_critics"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"agent.{key} must be at least 1, got {getattr(self, key)}")
+        for key in ("target_critics", "actor_critics"):
+            if getattr(self, key) > self.num_critics:
+                raise ValueError(f"agent.{key}={getattr(self, key)} is more than agent.num_critics={self.num_critics}")
+        if not 0 < self.gamma < 1:
+            raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
+        if not 0 < self.tau <= 1:
+            raise ValueError(f"agent.tau must lie in (0, 1], got {self.tau}")
+        if not self.learning_rate > 0:
+            raise ValueError(f"agent.learning_rate must be positive, got {self.learning_rate}")
+        noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
+        for key in noises:
+            if getattr(self, key) < 0:
+                raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")

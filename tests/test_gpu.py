@@ -1,0 +1,117 @@
+"""What only a CUDA device can show: the kernels compiled, CUDA graphs, a checkpoint that goes back to the device."""
+
+import pytest
+import torch
+
+from discover_rl.agents import TD3, TD3Config
+from discover_rl.agents.td3_update import PlainUpdate
+from discover_rl.run_folder import CHECKPOINT
+from discover_rl.train import Trainer, train
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+NETWORKS = ("actor", "critics", "target_actor", "target_critics")
+
+
+def on_cuda(tiny, rounds=4, fused=True, **changes):
+    agent = TD3Config(hidden_sizes=[64, 64], num_critics=3, actor_critics=2, fused=fused)
+    return tiny(rounds, agent=agent, device="cuda", tf32=False, **changes)
+
+
+def close(one, other, start, bound=1e-3):
+    """Whether two snapshots agree: draws to the bit, networks by the way that they have gone since the start."""
+    assert one.keys() == other.keys()
+    for name in one:
+        if name.startswith("generator/") or name == "rounds":
+            assert torch.equal(one[name], other[name]), name
+    for name in NETWORKS:
+        way, distance = (one[name] - start[name]).norm(), (one[name] - other[name]).norm()
+        assert way > 0, name
+        assert distance < bound * way, (name, float(distance / way))
+    torch.testing.assert_close(one["rows"], other["rows"], rtol=0, atol=1e-2)
+
+
+# -- kernels -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hidden_sizes", "widths", "batch_size", "num_runs", "policy_delay"),
+    [
+        ([256, 256, 256], (4, 2, 2), 256, 1, 2),
+        ([256, 256, 256], (4, 2, 2), 256, 10, 2),
+        ([512, 512], (29, 8, 2), 256, 2, 1),
+        ([128, 128], (70, 17, 5), 64, 3, 3),
+        ([64, 64], (12, 3, 4), 48, 2, 2),
+    ],
+    ids=str,
+)
+# in TF32 the two differ as far as either differs from float32
+@pytest.mark.parametrize(("precision", "bound"), [("highest", 1e-3), ("high", 0.2)])
+def test_the_compiled_kernels_compute_what_the_plain_update_computes(
+    twins, matmul_precision, hidden_sizes, widths, batch_size, num_runs, policy_delay, precision, bound
+):
+    pytest.importorskip("triton")
+    matmul_precision(precision)
+    config = TD3Config(hidden_sizes=hidden_sizes, policy_delay=policy_delay, gamma=0.9, tau=0.3)
+    # Adam's first steps are signs of gradients, also of those that are nothing but rounding; later ones are not
+    pair = twins(config, num_runs, widths, warm=True)
+    minibatches = pair.batches(3 * policy_delay, batch_size)
+    for call in range(3):
+        pair.update(minibatches, call * policy_delay)
+    apart = pair.apart()
+    worst = max(apart, key=apart.__getitem__)
+    assert apart[worst] < bound, worst
+    plain_steps, fused_steps = pair.steps()
+    assert fused_steps == plain_steps
+    fused = pair.fused.metrics()
+    for tag, value in pair.plain.metrics().items():
+        torch.testing.assert_close(fused[tag], value, rtol=bound, atol=1e-5)
+
+
+def test_trainers_with_and_without_the_kernels_agree_on_their_first_updates(tiny, held, matmul_precision):
+    pytest.importorskip("triton")
+    fused, plain = (Trainer(on_cuda(tiny, fused=fused, cudagraphs=False)) for fused in (True, False))
+    for trainer, is_plain in ((fused, False), (plain, True)):
+        assert isinstance(trainer.agent, TD3)
+        assert isinstance(trainer.agent.learner, PlainUpdate) == is_plain
+    start = held(plain)
+    for trainer in (fused, plain):
+        for _ in range(2):  # learning starts in the second
+            trainer.train_round()
+        trainer.log_row()
+    close(held(plain), held(fused), start, bound=1e-2)
+
+
+# -- graphs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_captured_training_is_uncaptured_training(tiny, held, matmul_precision, monkeypatch, fused):
+    if fused:
+        pytest.importorskip("triton")
+    monkeypatch.setattr("discover_rl.rounds.MAX_BATCHES", 2)  # two calls of the learner a round
+    captured, plain = (Trainer(on_cuda(tiny, fused=fused, cudagraphs=graphs)) for graphs in (True, False))
+    start = held(plain)
+    for trainer in (captured, plain):
+        for _ in range(6):  # three warm up, the fourth captures
+            trainer.train_round()
+            trainer.log_row()
+    parts = ("_choose_goals", "_roll_out", "_update", "_adapt")
+    assert all(getattr(captured, part).graph is not None for part in parts)
+    assert all(getattr(plain, part).graph is None for part in parts)
+    close(held(plain), held(captured), start)
+
+
+# -- resume --------------------------------------------------------------------------------------------------
+
+
+def test_training_on_after_a_resume_equals_training_through(tiny, held, matmul_precision, tmp_path):
+    pytest.importorskip("triton")
+    start = held(Trainer(on_cuda(tiny)))
+    through = train(on_cuda(tiny, 8), tmp_path / "through")
+    train(on_cuda(tiny, 4), tmp_path / "halves")
+    assert (tmp_path / "halves" / CHECKPOINT).is_file()
+    second = train(on_cuda(tiny, 8), tmp_path / "halves", resume=True)
+    assert second.rounds == 8
+    assert all(tensor.is_cuda for tensor in (second.agent.parameters() | second.agent.state()).values())
+    close(held(through), held(second), start)
