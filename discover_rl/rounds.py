@@ -22,6 +22,7 @@ class Round:
         block: Transitions of the round, see ``RowLayout``.
         done: Last transitions of episodes.
         selected_success: Share of the selector's goals that were reached.
+        commanded_success: Share of the episodes commanded to their target that reached it.
         target_success: Share of the episodes that came to the target, whatever their goal.
         achievability, novelty, relevance: Means over the chosen goals, in steps.
     """
@@ -39,6 +40,7 @@ class Round:
         self.block = zeros(num_steps, num_envs, layout.width)
         self.done = zeros(num_steps, num_envs, dtype=torch.bool)
         self.selected_success = zeros()
+        self.commanded_success = zeros()
         self.target_success = zeros()
         self.achievability, self.novelty, self.relevance = zeros(), zeros(), zeros()
 

@@ -25,6 +25,7 @@ from discover_rl.checkpoint import (
 )
 from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
+from discover_rl.goals import true_distance
 from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
@@ -92,7 +93,7 @@ class Trainer:
         self._choose_goals = capture(self.choose_goals)
         self._roll_out = capture(self.roll_out)
         self._adapt = capture(self.adapt)
-        self._update = capture(self.update)
+        self._update = capture(lambda: self.agent.update(self.sample()))
 
     # -- one round ---------------------------------------------------------------------------------------
 
@@ -163,6 +164,8 @@ class Trainer:
                 wander = wander | (reached & ~own_target)
             elif config.after_goal == "target":
                 goal = torch.where(reached[..., None], state.targets, goal)
+            elif config.after_goal == "next":
+                goal = torch.where((reached & ~own_target)[..., None], goal.roll(1, dims=1), goal)
             observation = following
             ended = terminated | step.truncated.unflatten(0, lead)
             if self.env.terminate_on_success:
@@ -178,6 +181,7 @@ class Trainer:
                 first = first & ~ended
         state.block[..., -1] = steps_to_end(state.done)
         state.selected_success.copy_(mean_where(state.reached.float(), state.counted))
+        state.commanded_success.copy_(mean_where(state.reached.float(), state.use_target))
         state.target_success.copy_(came_to_target.float().mean(1))
 
     def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
@@ -198,14 +202,10 @@ class Trainer:
         )
         return drawn.unflatten(self.batches_per_update)
 
-    def update(self) -> None:
-        """One call of the learner."""
-        self.agent.update(self.sample())
-
     @torch.no_grad()
     def adapt(self) -> None:
         """Let the selector learn from the share of its goals that were achieved."""
-        adapted = self.selector.update(self.selector_state, self.round.selected_success)
+        adapted = self.selector.update(self.selector_state, self.round.selected_success, self.round.commanded_success)
         for old, new in zip(self.selector_state, adapted, strict=True):
             old.copy_(new)
 
@@ -387,18 +387,6 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> Trainer:
     trainer = Trainer(config)
     trainer.run(run_dir, resume)
     return trainer
-
-
-def true_distance(env: object, goals: Float[Tensor, "run cand goal"]) -> Float[Tensor, "run cand"]:
-    """The environment's own distance to the target.
-
-    Raises:
-        ValueError: If it knows none.
-    """
-    measure = getattr(env, "distance_to_target", None)
-    if measure is None:
-        raise ValueError("selector=oracle needs an environment with distance_to_target(goal); choose another one")
-    return measure(goals)
 
 
 def _to_numpy(metrics: Mapping[str, Tensor]) -> dict[str, Float[np.ndarray, "run"] | float]:

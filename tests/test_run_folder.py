@@ -92,7 +92,7 @@ def plain(**changes):
         (plain(seed=-1), r"seed must not be negative, got -1"),
         (plain(num_candidates=3), r"num_candidates=3 is less than num_envs=64"),
         (plain(greedy_share=1.5), r"greedy_share must lie in \[0, 1\], got 1\.5"),
-        (plain(after_goal="rest"), r"after_goal is 'rest'; allowed: random, policy, target"),
+        (plain(after_goal="rest"), r"after_goal is 'rest'; allowed: random, policy, target, next"),
         (plain(device="gpu"), r"device is 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
         (plain(num_timesteps=float("inf")), r"num_timesteps must be .*, got inf"),
         (plain(num_timesteps=float("nan")), r"num_timesteps must be .*, got nan"),

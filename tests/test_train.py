@@ -226,7 +226,7 @@ def test_the_selectors_own_goals_count_or_all_where_it_has_none():
 # -- early ends ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after_goal", ["random", "policy", "target"])
+@pytest.mark.parametrize("after_goal", ["random", "policy", "target", "next"])
 @pytest.mark.parametrize(
     "ends", [{"fail": 0.15, "cut": 0.15}, {"terminate_on_success": True}, {"fail": 0.1, "terminate_on_success": True}]
 )
@@ -257,7 +257,7 @@ def test_rows_never_connect_two_episodes(tiny, walk, after_goal, ends):
             assert not rows["terminated"].any()  # reaching the goal is recomputed when rows are relabelled
         assert last[rows["terminated"][..., 0] == 1].all()
         terminated += int(rows["terminated"].sum())
-        if after_goal != "target":
+        if after_goal not in ("target", "next"):
             assert rows["goal"].equal(rows["goal"][:, :1].expand_as(rows["goal"]))
         assert rows["goal"][starts].equal(trainer.round.goals[:, None].expand_as(rows["goal"])[starts])
         trainer.log_row()
@@ -269,7 +269,7 @@ def test_rows_never_connect_two_episodes(tiny, walk, after_goal, ends):
 def test_what_follows_a_reached_goal(tiny, walk):
     """With a policy of zeros, that moves only where the loop says so."""
     target = torch.tensor(0.9)
-    for after_goal in ("random", "policy", "target"):
+    for after_goal in ("random", "policy", "target", "next"):
         config = tiny(env=walk(), after_goal=after_goal, agent=ZeroConfig(), selector=HER(), learning_starts=0)
         trainer = Trainer(config)
         trainer._choose_goals()
@@ -287,6 +287,11 @@ def test_what_follows_a_reached_goal(tiny, walk):
             assert not moved.any()
         if after_goal == "target":
             assert rows["goal"][:, 1:].eq(target).all()
+        elif after_goal == "next":
+            goals = trainer.round.goals
+            assert rows["goal"][:, 0].equal(goals)
+            assert rows["goal"][:, 1, 3:].equal(goals[:, 2:-1])
+            assert rows["goal"][:, :, :3].equal(goals[:, None, :3].expand_as(rows["goal"][:, :, :3]))
         else:
             assert rows["goal"].equal(trainer.round.goals[:, None].expand_as(rows["goal"]))
         assert trainer.round.reached.all()

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-AFTER_GOAL = ("random", "policy", "target")
+AFTER_GOAL = ("random", "policy", "target", "next")
 
 
 @dataclass
@@ -55,7 +55,7 @@ class TrainConfig:
         learning_starts: Steps of uniformly random actions before learning begins.
         num_candidates: Achieved goals among which the selector chooses, drawn anew each round.
         after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
-            ``policy`` stays, ``target`` goes on to the target.
+            ``policy`` stays, ``target`` goes on to the target, ``next`` to the goal of the next environment.
         exploration_spread: How much exploration noise differs between environments, in [0, 1]: its deviation runs
             evenly from (1 - spread) to (1 + spread) times the agent's.
         greedy_share: Share of the episodes commanded to the target that act without noise. They show the critics

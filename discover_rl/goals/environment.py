@@ -112,3 +112,15 @@ class Drawable(Protocol):
     def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes, imported by pictures only
         """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``."""
         ...
+
+
+def true_distance(env: object, goals: Float[Tensor, "run cand goal"]) -> Float[Tensor, "run cand"]:
+    """The environment's own distance to the target.
+
+    Raises:
+        ValueError: If it knows none.
+    """
+    measure = getattr(env, "distance_to_target", None)
+    if measure is None:
+        raise ValueError("selector=oracle needs an environment with distance_to_target(goal); choose another one")
+    return measure(goals)

@@ -1,7 +1,5 @@
 """The controller of alpha, which balances achievability against relevance, and of beta, which takes over at 0."""
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,7 +17,7 @@ def adapt_alpha(
     target_rate: float = 0.5,
     band: float = 0.2,
     alpha_max: float = 1.0,
-    beta_max: float = 1.0,
+    beta_max: float | Float[Tensor, "*lead"] = 1.0,
 ) -> tuple[Float[Tensor, "*lead"], Float[Tensor, "*lead"]]:
     """Make goals easier or harder so that about half of the chosen ones are achieved.
 
@@ -48,5 +46,6 @@ def adapt_alpha(
     error = target_rate - success_rate
     if controller == "band":
         error = error.sign() * (error.abs() > band)
-    ease = (alpha - beta.log() / RATE + step * error).clamp(-math.log(beta_max) / RATE, alpha_max)
+    hardest = -torch.as_tensor(beta_max).log() / RATE
+    ease = torch.maximum(alpha - beta.log() / RATE + step * error, hardest).clamp_max(alpha_max)
     return ease.clamp_min(0.0), torch.exp(-RATE * ease.clamp_max(0.0))

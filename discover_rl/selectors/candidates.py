@@ -69,11 +69,13 @@ class SelectorState(NamedTuple):
         alpha: Balance between achievability (1) and relevance (0).
         cutoff: Lowest value, in minus steps, at which MEGA holds a goal achievable.
         beta: Factor on novelty.
+        mastery: Running mean of the success of episodes commanded to their target.
     """
 
     alpha: Float[Tensor, "*lead"]
     cutoff: Float[Tensor, "*lead"]
     beta: Float[Tensor, "*lead"]
+    mastery: Float[Tensor, "*lead"]
 
 
 class Selector(Protocol):
@@ -108,11 +110,19 @@ class Selector(Protocol):
         """Choose a goal for each of ``num_envs`` episodes."""
         ...
 
-    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
-        """The state after a round in which this share of the chosen goals was achieved."""
+    def update(
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+    ) -> SelectorState:
+        """The state after a round.
+
+        Args:
+            state: The state before it.
+            success_rate: Share of the chosen goals that were achieved (those that count, see ``Choice``).
+            target_success: Share of the episodes commanded to their target that came there; 0 if there were none.
+        """
         ...
 
 
 def initial_state(lead: tuple[int, ...], device: torch.device, alpha: float, cutoff: float) -> SelectorState:
     """The same numbers for every run."""
-    return SelectorState(*(torch.full(lead, value, device=device) for value in (alpha, cutoff, 1.0)))
+    return SelectorState(*(torch.full(lead, value, device=device) for value in (alpha, cutoff, 1.0, 0.0)))

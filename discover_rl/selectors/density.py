@@ -118,8 +118,11 @@ class Mega:
         index = torch.where(choice.use_target, rarest, choice.index)
         return Choice(index, choice.use_target & ~allowed.any(-1, keepdim=True))
 
-    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
+    def update(
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+    ) -> SelectorState:
         """Move the cutoff."""
+        del target_success
         move = (success_rate <= self.low).float() - (success_rate >= self.high).float()
         cutoff = (state.cutoff + self.cutoff_step * move).clamp(self.cutoff_min, self.cutoff_start)
         return state._replace(cutoff=cutoff)

@@ -11,6 +11,8 @@ from discover_rl.selectors.alpha import CONTROLLERS, adapt_alpha
 from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
 from discover_rl.selectors.score import PICKS, command_target, pick, standardise
 
+MASTERY_RATE = 0.2  # weight of the last round in the running mean
+
 
 @dataclass(frozen=True)
 class Discover:
@@ -37,8 +39,10 @@ class Discover:
         pick: ``top`` or ``pools``, see ``pick``.
         novelty_share: Share of the episodes whose goals are chosen with alpha = 1, by achievability and novelty
             alone. Relevance can lead into a dead end whose goals are all achieved, which holds alpha at 0;
-            these episodes go on widening the frontier elsewhere. They do not count for alpha.
+            these episodes go on widening the frontier elsewhere. They do not count for alpha, and their share
+            shrinks to nothing as the target is mastered.
         target_share: Share of the episodes commanded to the target itself, which gathers evidence about it.
+        mastered_share: What that share grows to as the target is mastered, so that success stays.
         controller: How alpha adapts: ``proportional``, ``band`` or ``fixed``.
         alpha_start: Alpha before the first round.
         alpha_step: Step size of the controller.
@@ -61,6 +65,7 @@ class Discover:
     pick: str = "top"
     novelty_share: float = 0.25
     target_share: float = 0.25
+    mastered_share: float = 0.5
     controller: str = "band"
     alpha_start: float = 0.0
     alpha_step: float = 0.05
@@ -74,9 +79,21 @@ class Discover:
             raise ValueError(f"selector.controller is {self.controller!r}; allowed: {', '.join(CONTROLLERS)}")
         if self.pick not in PICKS:
             raise ValueError(f"selector.pick is {self.pick!r}; allowed: {', '.join(PICKS)}")
-        for field in ("alpha_start", "alpha_max", "novelty_share", "target_share", "target_rate", "band"):
+        for field in (
+            "alpha_start",
+            "alpha_max",
+            "novelty_share",
+            "target_share",
+            "mastered_share",
+            "target_rate",
+            "band",
+        ):
             if not 0 <= getattr(self, field) <= 1:
                 raise ValueError(f"selector.{field} must lie in [0, 1], got {getattr(self, field)}")
+        if self.mastered_share < self.target_share:
+            raise ValueError(
+                f"selector.mastered_share={self.mastered_share} is less than target_share={self.target_share}"
+            )
         if self.alpha_start > self.alpha_max:
             raise ValueError(f"selector.alpha_start={self.alpha_start} is more than alpha_max={self.alpha_max}")
         if self.alpha_step < 0:
@@ -107,21 +124,26 @@ class Discover:
     def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """The best candidates, with a share of episodes for novelty and one for the target."""
         del generator
-        valid, novel = candidates.valid, round(self.novelty_share * num_envs)
+        valid = candidates.valid
         best = pick(self.score(state, candidates), valid, num_envs, self.pick)
-        if novel:
+        if self.novelty_share:
             widest = state._replace(alpha=torch.ones_like(state.alpha), beta=torch.ones_like(state.beta))
             frontier = pick(self.score(widest, candidates), valid, num_envs, self.pick)
-            first = torch.arange(num_envs, device=valid.device) < novel
+            novel = (self.novelty_share * (1 - state.mastery) * num_envs).round()
+            first = torch.arange(num_envs, device=valid.device) < novel[..., None]
             best = Choice(
                 torch.where(first, frontier.index, best.index),
                 torch.where(first, frontier.use_target, best.use_target),
-                first.expand_as(best.use_target),
+                first,
             )
-        return command_target(best, self.target_share)
+        share = self.target_share + (self.mastered_share - self.target_share) * state.mastery
+        return command_target(best, share)
 
-    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
-        """Adapt alpha and beta."""
+    def update(
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+    ) -> SelectorState:
+        """Adapt alpha and beta; with the target mastered, novelty has no more reason to grow."""
+        mastery = state.mastery.lerp(target_success, MASTERY_RATE)
         alpha, beta = adapt_alpha(
             state.alpha,
             state.beta,
@@ -131,9 +153,9 @@ class Discover:
             self.target_rate,
             self.band,
             self.alpha_max,
-            self.beta_max,
+            self.beta_max ** (1 - mastery),
         )
-        return state._replace(alpha=alpha, beta=beta)
+        return state._replace(alpha=alpha, beta=beta, mastery=mastery)
 
 
 @dataclass(frozen=True)
@@ -144,6 +166,7 @@ class AchievabilityNovelty(Discover):
     relevance: float = 0.0
     novelty_share: float = 0.0
     target_share: float = 0.0
+    mastered_share: float = 0.0
     controller: str = "fixed"
     alpha_start: float = 1.0
     alpha_max: float = 1.0

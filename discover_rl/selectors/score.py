@@ -51,11 +51,9 @@ def pick(score: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"], 
     return Choice(index, best == -torch.inf)
 
 
-def command_target(choice: Choice, share: float) -> Choice:
+def command_target(choice: Choice, share: Float[Tensor, "*lead"]) -> Choice:
     """Send the last ``share`` of the episodes (rounded, at least one unless 0) to their targets."""
     num_envs = choice.index.shape[-1]
-    count = min(num_envs, max(1, round(share * num_envs))) if share > 0 else 0
-    if count == 0:
-        return choice
-    last = torch.arange(num_envs, device=choice.index.device) >= num_envs - count
-    return Choice(choice.index, choice.use_target | last, choice.uncounted)
+    count = torch.where(share > 0, (share * num_envs).round().clamp(1, num_envs), 0.0)
+    place = torch.arange(num_envs, device=choice.index.device)
+    return Choice(choice.index, choice.use_target | (place >= num_envs - count[..., None]), choice.uncounted)

@@ -22,9 +22,11 @@ class Stateless:
         """Nothing to remember."""
         return initial_state(lead, device, 0.0, 0.0)
 
-    def update(self, state: SelectorState, success_rate: Float[Tensor, "*lead"]) -> SelectorState:
+    def update(
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+    ) -> SelectorState:
         """The same state."""
-        del success_rate
+        del success_rate, target_success
         return state
 
 

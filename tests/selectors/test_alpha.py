@@ -53,7 +53,7 @@ def test_each_run_has_its_own_alpha():
     selector = Discover(controller="band", alpha_start=0.5, alpha_step=0.05, alpha_max=1.0, target_rate=0.5)
     state = selector.init((3,), CPU)
     assert state.alpha.tolist() == [0.5, 0.5, 0.5]
-    state = selector.update(state, torch.tensor([0.0, 0.5, 1.0]))
+    state = selector.update(state, torch.tensor([0.0, 0.5, 1.0]), torch.zeros(3))
     assert state.alpha.tolist() == pytest.approx([0.55, 0.5, 0.45])
 
 
@@ -62,7 +62,7 @@ def test_a_rate_that_stays_extreme_drives_alpha_to_the_end_and_keeps_it_there(ra
     selector = Discover(controller="proportional", alpha_start=0.5, alpha_step=0.01, alpha_max=1.0, target_rate=0.5)
     state = selector.init((1,), CPU)
     for _ in range(150):  # 100 rounds of 0.01·0.5 reach the end
-        state = selector.update(state, torch.tensor([rate]))
+        state = selector.update(state, torch.tensor([rate]), torch.zeros(1))
     assert state.alpha.tolist() == [end]
 
 
@@ -85,6 +85,6 @@ def test_beta_stays_within_its_range():
     selector = Discover(beta_max=3.0)
     state = selector.init((2,), CPU)
     for _ in range(100):
-        state = selector.update(state, torch.tensor([1.0, 0.0]))
+        state = selector.update(state, torch.tensor([1.0, 0.0]), torch.zeros(2))
     assert state.beta.tolist() == pytest.approx([3.0, 1.0])
     assert state.alpha.tolist() == pytest.approx([0.0, selector.alpha_max])

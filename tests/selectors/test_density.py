@@ -118,7 +118,7 @@ VALUES = (-1.0, -1.0, -1.0, -3.0, -3.5, -50.0)
 
 def mega(cutoff, given, num_envs=1, selector=None):
     cutoffs = torch.tensor(cutoff)
-    state = SelectorState(torch.zeros_like(cutoffs), cutoffs, torch.ones_like(cutoffs))
+    state = SelectorState(torch.zeros_like(cutoffs), cutoffs, torch.ones_like(cutoffs), torch.zeros_like(cutoffs))
     return (selector or Mega()).select(state, given, num_envs, torch.Generator())
 
 
@@ -156,7 +156,7 @@ def test_the_cutoff_moves_with_success_and_is_clipped():
     assert state.cutoff.tolist() == [-3.0] * 6
     state = state._replace(cutoff=torch.tensor([-4.0, -4.0, -4.0, -4.0, -3.0, -5.0]))
     # from 0.7 on down, to 0.3 up, between them not; never above the start, never under the minimum
-    after = selector.update(state, torch.tensor([0.7, 0.3, 0.31, 0.69, 0.0, 1.0]))
+    after = selector.update(state, torch.tensor([0.7, 0.3, 0.31, 0.69, 0.0, 1.0]), torch.zeros(6))
     assert after.cutoff.tolist() == [-5.0, -3.0, -4.0, -4.0, -3.0, -5.0]
     assert torch.equal(after.alpha, state.alpha)
 

@@ -11,15 +11,21 @@ PAPER = Discover(
     target_novelty=1.0,
     novelty_share=0.0,
     target_share=0.0,
+    mastered_share=0.0,
     controller="proportional",
 )
 RELEASED = Discover(
-    novelty_in_bracket=False, standardise=False, target_novelty=0.0, novelty_share=0.0, target_share=0.0
+    novelty_in_bracket=False,
+    standardise=False,
+    target_novelty=0.0,
+    novelty_share=0.0,
+    target_share=0.0,
+    mastered_share=0.0,
 )
 
 
-def state(alpha, beta=1.0):
-    return SelectorState(torch.tensor(alpha), torch.zeros(len(alpha)), torch.full((len(alpha),), beta))
+def state(alpha, beta=1.0, mastery=0.0):
+    return SelectorState(torch.tensor(alpha), *(torch.full((len(alpha),), value) for value in (0.0, beta, mastery)))
 
 
 def three_candidates(runs=1):
@@ -117,7 +123,9 @@ def test_standardised_terms_weigh_the_same_whatever_their_scale():
 
 def test_the_share_of_the_target_goes_last_and_the_best_goals_stay():
     candidates = three_candidates()
-    choice = dataclasses.replace(RELEASED, target_share=0.4).select(state([0.25]), candidates, 3, torch.Generator())
+    choice = dataclasses.replace(RELEASED, target_share=0.4, mastered_share=0.4).select(
+        state([0.25]), candidates, 3, torch.Generator()
+    )
     assert choice.index.tolist() == [[2, 1, 0]]
     assert choice.use_target.tolist() == [[False, False, True]]  # round(0.4·3) = 1
 
@@ -134,13 +142,44 @@ def test_a_share_of_the_goals_is_chosen_by_achievability_and_novelty_alone():
 
 def test_episodes_for_novelty_or_the_target_do_not_count_unless_there_are_no_others():
     def counted(novelty_share, target_share):
-        selector = Discover(novelty_share=novelty_share, target_share=target_share)
+        selector = Discover(novelty_share=novelty_share, target_share=target_share, mastered_share=1.0)
         return selector.select(state([0.5]), three_candidates(), 3, torch.Generator()).counted().tolist()[0]
 
     assert counted(0.0, 0.0) == [True, True, True]
     assert counted(0.34, 0.34) == [False, True, False]
     assert counted(0.67, 0.34) == [True, True, True]
     assert counted(0.0, 1.0) == [True, True, True]
+
+
+def test_a_mastered_target_gets_more_of_the_episodes():
+    selector = dataclasses.replace(RELEASED, target_share=0.2, mastered_share=0.6)
+    candidates = Candidates(
+        goals=torch.zeros(1, 20, 1),
+        valid=torch.ones(1, 20, dtype=torch.bool),
+        start=Estimate(-torch.rand(1, 20), torch.rand(1, 20)),
+        target=Estimate(-torch.rand(1, 20), torch.rand(1, 20)),
+    )
+    for mastery, count in ((0.0, 4), (0.5, 8), (1.0, 12)):  # of 20 episodes
+        choice = selector.select(state([0.0], mastery=mastery), candidates, 20, torch.Generator())
+        assert choice.use_target.sum() == count
+
+
+def test_a_mastered_target_leaves_nothing_to_novelty():
+    selector = dataclasses.replace(RELEASED, novelty_share=0.67)
+    for mastery, count in ((0.0, 2), (0.5, 1), (1.0, 0)):  # of 3 episodes
+        choice = selector.select(state([0.5], mastery=mastery), three_candidates(), 3, torch.Generator())
+        assert choice.uncounted is not None
+        assert choice.uncounted.sum() == count
+
+
+def test_mastery_follows_the_success_of_episodes_for_the_target_and_holds_beta_down():
+    selector = Discover(beta_max=16.0)
+    at = state([0.0, 0.0])
+    for _ in range(60):
+        at = selector.update(at, torch.ones(2), torch.tensor([0.0, 0.5]))
+    assert at.mastery.tolist() == pytest.approx([0.0, 0.5], abs=1e-3)
+    assert at.beta.tolist() == pytest.approx([16.0, 4.0], rel=1e-2)  # beta_max to the power of 1 - mastery
+    assert at.alpha.tolist() == [0.0, 0.0]
 
 
 def test_an_invalid_candidate_is_not_chosen_even_if_it_is_the_best():
@@ -173,7 +212,7 @@ def test_without_the_relevance_term_the_target_is_ignored():
     at = selector.init((1,), torch.device("cpu"))
     # alpha stays 1: V(s0,g) + σ(s0,g)
     assert selector.score(at, candidates).tolist() == [[-1.5, -3.0, -8.0]]
-    assert selector.update(at, torch.tensor([1.0])).alpha.tolist() == [1.0]
+    assert selector.update(at, torch.tensor([1.0]), torch.zeros(1)).alpha.tolist() == [1.0]
     far = candidates._replace(target=Estimate(torch.randn(1, 3), torch.rand(1, 3)))
     assert torch.equal(selector.score(at, far), selector.score(at, candidates))
 
@@ -196,6 +235,7 @@ def test_values_that_were_not_filled_are_asked_for():
         ({"novelty_share": 1.1}, r"selector.novelty_share must lie in \[0, 1\]"),
         ({"alpha_max": -0.1}, r"selector.alpha_max must lie in \[0, 1\]"),
         ({"alpha_start": 0.6, "alpha_max": 0.5}, "selector.alpha_start=0.6 is more than alpha_max=0.5"),
+        ({"target_share": 0.3, "mastered_share": 0.2}, "selector.mastered_share=0.2 is less than target_share=0.3"),
         ({"beta_max": 0.5}, "selector.beta_max must be at least 1, got 0.5"),
     ],
 )

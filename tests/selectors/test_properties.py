@@ -45,7 +45,7 @@ def random_candidates(seed, lead, cand, valid_share=0.7):
 
 def state(seed, lead):
     alpha = torch.rand(lead, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    return SelectorState(alpha, -40 * alpha, 1 + alpha)
+    return SelectorState(alpha, -40 * alpha, 1 + alpha, alpha.square())
 
 
 def map_fields(function, candidates):

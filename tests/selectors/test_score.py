@@ -103,11 +103,16 @@ def test_too_few_candidates_say_what_to_raise(how):
 )
 def test_command_target_sends_the_last_episodes(share, num_envs, count):
     before = Choice(torch.arange(2 * num_envs).view(2, num_envs), torch.zeros(2, num_envs, dtype=torch.bool))
-    after = command_target(before, share)
+    after = command_target(before, torch.tensor([share, share]))
     assert after.use_target.tolist() == [[False] * (num_envs - count) + [True] * count] * 2
     assert torch.equal(after.index, before.index)
 
 
 def test_command_target_keeps_those_that_go_there_already():
     before = Choice(torch.zeros(4, dtype=torch.int64), torch.tensor([True, False, False, False]))
-    assert command_target(before, 0.25).use_target.tolist() == [True, False, False, True]
+    assert command_target(before, torch.tensor(0.25)).use_target.tolist() == [True, False, False, True]
+
+
+def test_command_target_takes_a_share_for_each_run():
+    before = Choice(torch.zeros(2, 4, dtype=torch.int64), torch.zeros(2, 4, dtype=torch.bool))
+    assert command_target(before, torch.tensor([0.0, 0.5])).use_target.sum(1).tolist() == [0, 2]

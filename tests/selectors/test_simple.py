@@ -93,5 +93,5 @@ def test_every_selector_keeps_the_contract(name):
     assert choice.index.min() >= 0
     assert choice.index.max() < cand
     assert (given.valid.gather(-1, choice.index) | choice.use_target).all()
-    after = selector.update(state, torch.rand(lead, generator=generator))
+    after = selector.update(state, torch.rand(lead, generator=generator), torch.ones(lead))
     assert after.alpha.shape == after.cutoff.shape == lead
