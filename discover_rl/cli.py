@@ -1,12 +1,15 @@
 """The command line: ``discover-rl VERB ...``; ``train`` speaks Hydra."""
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from discover_rl.config import TrainConfig
 
 HELP = """discover-rl: agents that set their own intermediate goals on the way to a target.
 
@@ -15,6 +18,8 @@ usage: discover-rl VERB ...
 verbs:
   train [GROUP=OPTION ...] [KEY=VALUE ...]   train; the first training in one word: discover-rl train
   eval RUN_DIR [KEY=VALUE ...]               evaluate the networks of a run on its target
+  table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
+  bench [--device NAME] [--quick] ...        measure where the time goes on this device
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
@@ -23,6 +28,8 @@ examples:
   discover-rl train --cfg job                the resolved configuration, without training
   discover-rl train -m seed=0,1,2            one run after another, by Hydra's launchers
   discover-rl eval runs/NAME eval_episodes=200 device=cpu
+  discover-rl table runs --rows rows.csv     all runs below runs/; rows.csv holds what a plot needs
+  discover-rl bench --help                   what is measured, and the options
 """
 
 ERRORS = (ValueError, OSError, FloatingPointError)
@@ -35,7 +42,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     exit code 2; anything else is a bug and keeps its traceback.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    verbs: dict[str, Callable[[list[str]], None]] = {"train": _train_verb, "eval": _eval_verb}
+    verbs: dict[str, Callable[[list[str]], None]] = {
+        "train": _train_verb,
+        "eval": _eval_verb,
+        "table": _table_verb,
+        "bench": _bench_verb,
+    }
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return
@@ -271,3 +283,100 @@ def _eval_verb(arguments: list[str]) -> None:
     for run, seed in enumerate(seeds):
         row = (f"{values[run]:>{len(name)}.3g}" for name, values in columns.items())
         print(f"{seed:>4}  " + "  ".join(row))
+
+
+# -- table ---------------------------------------------------------------------------------------------------
+
+
+def _table_verb(arguments: list[str]) -> None:
+    parser = _Parser(
+        prog="discover-rl table",
+        description="Runs as a table: steps to 10, 50 and 90 % success on the target and success at the end, one line "
+        "for each environment and selector, with intervals over seeds.",
+        epilog="example: discover-rl table runs --rows rows.csv; discover-rl table rows.csv shows the same again",
+        allow_abbrev=False,
+    )
+    paths = "a run folder, a folder that contains some at any depth, or a CSV file that --rows wrote"
+    parser.add_argument("paths", type=Path, nargs="+", metavar="RUN_DIR", help=paths)
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the lines of the table to FILE too")
+    parser.add_argument("--rows", type=Path, metavar="FILE", help="write every evaluation of every seed to FILE too")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    given = parser.parse_args(arguments)
+
+    from discover_rl.collect import collect
+    from discover_rl.report.rows import write_rows
+    from discover_rl.report.summary import summarise, write_summary
+    from discover_rl.report.table import markdown_table, text_table
+
+    curves, warnings = collect(given.paths)
+    for warning in warnings:
+        print(f"discover-rl: warning: {warning}", file=sys.stderr)
+    lines = summarise(curves)
+    if given.rows:
+        write_rows(given.rows, curves)
+    if given.csv:
+        write_summary(given.csv, lines)
+    print(markdown_table(lines) if given.markdown else text_table(lines))
+
+
+# -- bench ---------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as the other verbs do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog.split()[-1]}: {message}")
+
+
+def _bench_verb(arguments: list[str]) -> None:
+    from discover_rl.bench import SECTIONS, Options, run
+
+    def sections(names: str) -> tuple[str, ...]:
+        from discover_rl.config import did_you_mean
+
+        for name in names.split(","):
+            if name not in SECTIONS:
+                hint = did_you_mean(name, SECTIONS)
+                raise argparse.ArgumentTypeError(f"no section {name!r}{hint}; allowed: {', '.join(SECTIONS)}")
+        return tuple(name for name in SECTIONS if name in names.split(","))
+
+    parser = _Parser(
+        prog="discover-rl bench",
+        description="Where the time goes on this device: one table of environment steps, goal choices, updates and "
+        "whole training, each beside its floor and beside the plain way of doing the same.",
+        epilog="example: discover-rl bench --only updates,training --csv bench.csv",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--device", default="auto", help="auto (cuda if there is one), cpu, cuda or cuda:N")
+    parser.add_argument("--quick", action="store_true", help="small sizes, some twenty seconds")
+    parser.add_argument("--only", type=sections, default=tuple(SECTIONS), metavar="NAMES", help=",".join(SECTIONS))
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rows to FILE too; JSON if it ends in .json")
+    parser.add_argument("--seconds", type=_positive, help="seconds to measure each figure, about (default 0.3)")
+    given = parser.parse_args(arguments)
+    seconds = given.seconds or (0.05 if given.quick else 0.3)
+    try:
+        run(Options(given.device, given.quick, given.only, seconds, given.csv), _composed)
+    except KeyboardInterrupt:
+        _fail("interrupted; the rows above are what was measured", code=130)
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a positive number of seconds, got {text!r}")
+    return value
+
+
+def _composed(overrides: Sequence[str]) -> "TrainConfig":
+    """The configuration that ``train`` would have with these overrides."""
+    from hydra import compose, initialize_config_dir
+
+    from discover_rl.run_folder import config_from_node
+
+    register_schemas()
+    with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
+        return config_from_node(compose("train", list(overrides)))

@@ -49,7 +49,7 @@ def test_help_shows_verbs_and_examples(capsys, arguments):
 
 
 def test_an_unknown_verb_is_said(fails):
-    assert fails("trian") == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval"
+    assert fails("trian") == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval, table, bench"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_unknown_verb_is_said(fails):
         ("agent=dqn", "agent is 'dqn'; allowed: random, td3, zero"),
         (
             "experiment=papers",
-            "experiment is 'papers'; did you mean 'paper'?; allowed: paper, paper_released, quickstart",
+            "experiment is 'papers'; did you mean 'paper'?; allowed: maze, maze_10d, ",
         ),
         ("seeds=many", "Value 'many' of type 'str' could not be converted to Integer"),
         ("seeds=0", "seeds must be at least 1, got 0"),

@@ -101,7 +101,7 @@ def curriculum_figure(
         dots = _draw_line_world(axes, history, environment)
     else:
         dots = _draw_map(axes, history, environment, trajectories)
-    bar = left.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02, format=_short)
+    bar = left.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02, format=short_tick)
     bar.set_label("environment steps", fontsize=11)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a Spine, typed as a list of them
 
@@ -113,7 +113,7 @@ def curriculum_figure(
         row.set_axisbelow(True)
         panel(row)
     rows[-1].set_xlabel("environment steps", fontsize=11)
-    rows[-1].xaxis.set_major_formatter(_short)
+    rows[-1].xaxis.set_major_formatter(short_tick)
     right.align_ylabels()
     return figure
 
@@ -193,7 +193,7 @@ def _draw_line_world(axes: "Axes", history: CurriculumHistory, environment: HasT
     dots = _scatter(axes, steps, goals[:, 0], steps, achieved)
     for index, target in enumerate(np.unique(environment.targets().cpu().numpy()[:, 0])):
         axes.axhline(target, color=VERMILLION, linestyle="--", label="target" if index == 0 else None)
-    axes.xaxis.set_major_formatter(_short)
+    axes.xaxis.set_major_formatter(short_tick)
     axes.set_xlabel("environment steps", fontsize=11)
     axes.set_ylabel("goal", fontsize=11)
     _legend_above(axes)
@@ -335,7 +335,7 @@ def _thin(
     )
 
 
-def _short(value: float, _: float | int | None = None) -> str:
+def short_tick(value: float, _: float | int | None = None) -> str:
     """A tick: 500, 20k, 1.5M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:

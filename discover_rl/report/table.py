@@ -1,0 +1,127 @@
+"""The lines of a table of runs as text for a terminal or as Markdown."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+from itertools import groupby
+
+from discover_rl.report.summary import LAST, Reached, Summary
+
+WIDTH = 120
+
+
+def text_table(lines: Sequence[Summary]) -> str:
+    """The table for a terminal: a heading per environment, under it a line per selector, at the end what it means."""
+    marks = _marks(lines)
+    heads = ["", "budget", *(f"{r.threshold:.0%}" for r in lines[0].reached), "reached", "at the end", "time"]
+    cells = [
+        [
+            f" {_name(line, marks)}",
+            _range(line.budget),
+            *(_interval(reached) for reached in line.reached),
+            f"{'/'.join(str(reached.seeds) for reached in line.reached)} of {line.seeds}",
+            _end(line),
+            _time(line.seconds),
+        ]
+        for line in lines
+    ]
+    widths = [max(len(row[i]) for row in [heads, *cells]) for i in range(len(heads))]
+    shown = [_row(heads, widths)]
+    for environment, members in groupby(zip(lines, cells, strict=True), lambda pair: pair[0].group.environment):
+        shown += [environment, *(_row(row, widths) for _, row in members)]
+    shown.append("")
+    for sentence in [_how_to_read(lines), *_remarks(lines), *_legend(marks)]:
+        shown += textwrap.wrap(sentence, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(line.rstrip() for line in shown)
+
+
+def markdown_table(lines: Sequence[Summary]) -> str:
+    """The same as Markdown, with the medians."""
+    marks = _marks(lines)
+    thresholds = [f"steps to {reached.threshold:.0%}" for reached in lines[0].reached]
+    heads = ["environment", "selector", "seeds", "budget", *thresholds, "at the end", "time"]
+    rows = [heads, ["---", "---", *["--:"] * (len(heads) - 2)]]
+    for line in lines:
+        steps = [f"{_millions(r.median)}; {_interval(r)}; {r.seeds}/{line.seeds}" for r in line.reached]
+        head = [line.group.environment, _name(line, marks), str(line.seeds), _range(line.budget)]
+        rows.append([*head, *steps, _end(line), _time(line.seconds)])
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    order = "Steps to a success: median; interquartile mean with its interval; seeds that got there."
+    return "\n\n".join([table, f"{order} {_how_to_read(lines)}", *_remarks(lines), *_legend(marks)])
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *rest = map(str.rjust, cells, widths)
+    return f"{cells[0].ljust(len(first))} {'  '.join(rest)}"
+
+
+def _how_to_read(lines: Sequence[Summary]) -> str:
+    low = min(line.between[0] for line in lines)
+    high = max(line.between[1] for line in lines)
+    every = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
+    return (
+        "Interquartile mean over seeds of the steps of one seed, in millions, until the first evaluation with that "
+        f"success on the target, with its 95 % bootstrap interval; ∞: not within the budget. Evaluated every {every} "
+        f"steps. At the end: mean success over the last {LAST} evaluations and all seeds (that of the worst seed)."
+    )
+
+
+def _remarks(lines: Sequence[Summary]) -> list[str]:
+    """What a reader must know to compare the lines."""
+    remarks = []
+    devices = sorted({device for line in lines for device in line.devices})
+    remarks.append("Time: all seeds of a line together" + (f", on {', '.join(devices)}." if devices else "."))
+    unequal = []
+    for environment, members in groupby(lines, lambda line: line.group.environment):
+        budgets = [budget for line in members for budget in line.budget]
+        if min(budgets) < max(budgets):
+            unequal.append(f"{environment} ({_range((min(budgets), max(budgets)))} M)")
+    if unequal:
+        remarks.append(f"Seeds of one environment had different budgets: {', '.join(unequal)}; do not compare their ∞.")
+    elif len({line.budget for line in lines}) > 1:
+        remarks.append("Budgets differ from environment to environment.")
+    return remarks
+
+
+def _legend(marks: dict[str, str]) -> list[str]:
+    return [f"[{mark}] {note}" for note, mark in marks.items()]
+
+
+def _marks(lines: Sequence[Summary]) -> dict[str, str]:
+    """A number for each note."""
+    notes = dict.fromkeys(line.note for line in lines if line.note)
+    return {note: str(number) for number, note in enumerate(notes, start=1)}
+
+
+def _name(line: Summary, marks: dict[str, str]) -> str:
+    return line.group.selector + (f" [{marks[line.note]}]" if line.note else "")
+
+
+def _end(line: Summary) -> str:
+    return f"{line.final_mean:.2f} ({line.final_min:.2f})"
+
+
+def _interval(reached: Reached) -> str:
+    if not reached.seeds:
+        return "∞"
+    if math.isnan(reached.low):
+        return _millions(reached.iqm)
+    return f"{_millions(reached.iqm)} ({_millions(reached.low)}-{_millions(reached.high)})"
+
+
+def _range(steps: tuple[float, float]) -> str:
+    low, high = map(_millions, steps)
+    return low if low == high else f"{low}-{high}"
+
+
+def _millions(steps: float) -> str:
+    if math.isinf(steps):
+        return "∞"
+    value = steps / 1e6
+    return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}" if value >= 0.0995 else f"{value:.2g}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
