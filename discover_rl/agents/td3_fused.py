@@ -126,9 +126,6 @@ class FusedUpdate:
         }
         return (rows // block, nets), constants
 
-    def _inputs(self, x: Tensor) -> dict[str, Any]:
-        return {"x": x, "x_run_stride": x.stride(0), "WIDTH": x.shape[-1]}
-
     def _target_values(self, minibatches: Minibatches, first: int) -> None:
         config, networks, several = self.config, self.networks, self.config.policy_delay * self.batch_size
         x, noise = minibatches.next_inputs[:, first:], minibatches.target_noise[:, first:]
@@ -136,7 +133,7 @@ class FusedUpdate:
         grid, constants = self._shape(self.num_runs, several)
         kernels.policy_kernel[grid](
             networks.target_actor,
-            **self._inputs(x),
+            **_inputs(x),
             noise=noise,
             noise_run_stride=noise.stride(0),
             raw=self.target_action,
@@ -152,7 +149,7 @@ class FusedUpdate:
         grid, constants = self._shape(self.num_runs * config.target_critics, several)
         kernels.target_kernel[grid](
             networks.target_critics,
-            **self._inputs(x),
+            **_inputs(x),
             members=members,
             members_run_stride=members.stride(0),
             q=self.target_q,
@@ -175,7 +172,7 @@ class FusedUpdate:
         grid, constants = self._shape(nets, self.batch_size)
         kernels.critic_kernel[grid](
             networks.critics,
-            **self._inputs(x),
+            **_inputs(x),
             q=q,
             q_stride=q.stride(1),
             reward=reward,
@@ -209,7 +206,7 @@ class FusedUpdate:
         # the batch's own actions are overwritten: nothing needs them any more
         kernels.policy_kernel[grid](
             networks.actor,
-            **self._inputs(x),
+            **_inputs(x),
             noise=noise,
             noise_run_stride=noise.stride(0),
             raw=self.action,
@@ -224,7 +221,7 @@ class FusedUpdate:
         ascent_grid, ascent_constants = self._shape(self.num_runs * config.actor_critics, self.batch_size)
         kernels.ascend_kernel[ascent_grid](
             networks.critics,
-            **self._inputs(x),
+            **_inputs(x),
             members=members,
             members_run_stride=members.stride(0),
             hidden=self.of_ascent.hidden,
@@ -282,7 +279,7 @@ class FusedUpdate:
             step=moments["step"],
             lr=config.learning_rate,
             tau=config.tau,
-            **self._inputs(x),
+            **_inputs(x),
             hidden=scratch.hidden,
             delta=scratch.delta,
             head_grad=scratch.head_grad,
@@ -300,8 +297,13 @@ class FusedUpdate:
             POLYAK=polyak,
             PRECISION=_precision(),
             num_warps=4,
-            num_stages=3,
+            num_stages=2,
         )
+
+
+def _inputs(x: Tensor) -> dict[str, Any]:
+    """Rows of one or several batches, and how they lie."""
+    return {"x": x, "x_run_stride": x.stride(0), "WIDTH": x.shape[-1]}
 
 
 def _precision() -> str:
