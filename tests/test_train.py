@@ -297,6 +297,16 @@ def test_what_follows_a_reached_goal(tiny, walk):
         assert trainer.round.reached.all()
 
 
+def test_a_round_counts_for_the_selector_what_its_choice_says(tiny):
+    shares = {"novelty_share": 0.34, "target_share": 0.34, "mastered_share": 0.34}  # two of six each
+    trainer = Trainer(tiny(selector=SELECTORS["discover"](**shares)))
+    trainer.train_round()
+    trainer.selector_state.mastery.zero_()
+    trainer.choose_goals()
+    assert trainer.round.use_target.tolist() == [[False] * 4 + [True] * 2] * 2
+    assert trainer.round.counted.tolist() == [[False, False, True, True, False, False]] * 2
+
+
 def test_success_in_a_round_counts_the_first_episode_only(tiny, walk, scripted):
     # goal 0.5 and target 1.0; each environment with what it should count for
     script = [
@@ -311,11 +321,13 @@ def test_success_in_a_round_counts_the_first_episode_only(tiny, walk, scripted):
     state = trainer.round = type(trainer.round)(1, 4, 3, trainer.layout, trainer.device)
     state.targets.fill_(1.0)
     state.goals.fill_(0.5)
-    state.counted.fill_(True)
+    state.use_target[:, 0] = True
+    state.counted.copy_(~state.use_target)
     state.observation.copy_(trainer.env.reset()[None])
     trainer.roll_out()
     assert state.reached.tolist() == [[True, False, True, False]]
-    assert state.selected_success.tolist() == [0.5]
+    assert state.selected_success.tolist() == pytest.approx([1 / 3])  # of the last three
+    assert state.commanded_success.tolist() == [1.0]  # of the first
     assert state.target_success.tolist() == [0.25]
     assert state.done[0].T.tolist() == [
         [False, False, False],

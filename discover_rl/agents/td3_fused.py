@@ -94,9 +94,9 @@ class FusedUpdate:
             return _Scratch(zeros(*shape), zeros(*shape), zeros(nets, batch_size, outputs))
 
         self.batch_size = batch_size
-        self.target_hidden = zeros(runs * max(1, config.target_critics), layers, several, width)
+        self.target_hidden = zeros(runs * config.target_critics, layers, several, width)
         self.target_q = zeros(runs, config.target_critics, several)
-        self.target_action = zeros(runs, several, act)
+        self.target_action = zeros(runs, several, act)  # before its noise; written, but only the actor needs it
         self.of_critics = scratch(runs * members, 1)
         self.of_ascent = scratch(runs * config.actor_critics, 1)
         self.of_actor = scratch(runs, act)

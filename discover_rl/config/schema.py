@@ -70,7 +70,8 @@ class TrainConfig:
         cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
         compile: Pass the agent's updates through torch.compile first, which takes up to a minute. For updates in plain
             torch operations (``agent.fused=false``); the fused kernels are compiled as they are.
-        tf32: Let CUDA multiply float32 matrices in TF32: about 1e-3 relative error, several times faster.
+        tf32: Let CUDA multiply float32 matrices in TF32: about 1e-3 relative error, several times faster. The fused
+            kernels then form weight gradients of operands rounded to bfloat16: some 1e-2, as plain TF32 has there.
         resume: ``auto`` goes on from the checkpoint in the run folder if there is one, ``never`` starts afresh,
             or the path of a run folder to go on from.
         run_dir: Where everything is written; derived from the configuration if empty.

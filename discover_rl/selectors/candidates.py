@@ -111,14 +111,14 @@ class Selector(Protocol):
         ...
 
     def update(
-        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """The state after a round.
 
         Args:
             state: The state before it.
             success_rate: Share of the chosen goals that were achieved (those that count, see ``Choice``).
-            target_success: Share of the episodes commanded to their target that came there; 0 if there were none.
+            commanded_success: Share of the episodes commanded to their target that came there; 0 if there were none.
         """
         ...
 

@@ -119,10 +119,10 @@ class Mega:
         return Choice(index, choice.use_target & ~allowed.any(-1, keepdim=True))
 
     def update(
-        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """Move the cutoff."""
-        del target_success
+        del commanded_success
         move = (success_rate <= self.low).float() - (success_rate >= self.high).float()
         cutoff = (state.cutoff + self.cutoff_step * move).clamp(self.cutoff_min, self.cutoff_start)
         return state._replace(cutoff=cutoff)

@@ -92,7 +92,8 @@ class Discover:
                 raise ValueError(f"selector.{field} must lie in [0, 1], got {getattr(self, field)}")
         if self.mastered_share < self.target_share:
             raise ValueError(
-                f"selector.mastered_share={self.mastered_share} is less than target_share={self.target_share}"
+                f"selector.mastered_share={self.mastered_share} is less than target_share={self.target_share}; "
+                "the share of the target only grows, so raise mastered_share too"
             )
         if self.alpha_start > self.alpha_max:
             raise ValueError(f"selector.alpha_start={self.alpha_start} is more than alpha_max={self.alpha_max}")
@@ -140,10 +141,10 @@ class Discover:
         return command_target(best, share)
 
     def update(
-        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """Adapt alpha and beta; with the target mastered, novelty has no more reason to grow."""
-        mastery = state.mastery.lerp(target_success, MASTERY_RATE)
+        mastery = state.mastery.lerp(commanded_success, MASTERY_RATE)
         alpha, beta = adapt_alpha(
             state.alpha,
             state.beta,

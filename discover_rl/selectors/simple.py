@@ -23,10 +23,10 @@ class Stateless:
         return initial_state(lead, device, 0.0, 0.0)
 
     def update(
-        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], target_success: Float[Tensor, "*lead"]
+        self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """The same state."""
-        del success_rate, target_success
+        del success_rate, commanded_success
         return state
 
 
