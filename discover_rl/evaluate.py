@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents import Agent
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources
+from discover_rl.build import make_agent, make_environment, random_sources
 from discover_rl.checkpoint import load_checkpoint
+from discover_rl.config import pick_device
 from discover_rl.goals import Environment
 from discover_rl.run_folder import MODEL, load_config
 

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents.agent import copy_into
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
+from discover_rl.build import make_agent, make_environment, random_sources, validate
 from discover_rl.checkpoint import (
     CheckpointError,
     generator_tensors,
@@ -23,7 +23,7 @@ from discover_rl.checkpoint import (
     restore_generators,
     save_checkpoint,
 )
-from discover_rl.config import TrainConfig
+from discover_rl.config import TrainConfig, pick_device
 from discover_rl.evaluate import Evaluation, evaluate
 from discover_rl.goals import true_distance
 from discover_rl.nets import Captured
