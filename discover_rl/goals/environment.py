@@ -6,7 +6,7 @@ termination are functions of (achieved, desired) given by the goal space. So rew
 the goal acted under, and relabelling recomputes exactly what the environment would have said.
 """
 
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -93,7 +93,7 @@ class EnvironmentFactory(Protocol):
             its ``__post_init__`` rejects bad values with one clear sentence.
     """
 
-    Config: ClassVar[type[Any]]
+    Config: type[Any]
 
     def __call__(self, config: Any, num_envs: int, device: torch.device, seed: int) -> Environment:  # noqa: ANN401
         """Build ``num_envs`` environments on ``device``, their generator seeded with ``seed``."""

@@ -129,7 +129,7 @@ class Episodes:
         self, generators: Sequence[np.random.Generator], mask: Bool[np.ndarray, "env"] | None
     ) -> Float[Tensor, "env number"]:
         numbers = np.zeros((self.env.num_envs, self._start_numbers), np.float32)
-        for index in range(self.env.num_envs) if mask is None else np.flatnonzero(mask):
+        for index in range(self.env.num_envs) if mask is None else np.flatnonzero(mask).tolist():
             numbers[index] = generators[index].random(self._start_numbers, dtype=np.float32)
         return torch.from_numpy(numbers).to(self.env.device)
 

@@ -120,10 +120,7 @@ class GoalMethods(EzPickle):
         return goal
 
     def _flag(self, info: Infos, key: str) -> Bool[Tensor, "*lead"]:
-        if isinstance(info, Mapping):
-            flag = info.get(key, False)
-        else:
-            flag = [one.get(key, False) for one in info]
+        flag = info.get(key, False) if isinstance(info, Mapping) else [one.get(key, False) for one in info]
         return torch.as_tensor(flag, dtype=torch.bool, device=self.episodes.env.device)
 
     @staticmethod

@@ -78,9 +78,10 @@ class TopDownView:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+        self._figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         self._canvas = FigureCanvasAgg(self._figure)
-        self._axes: Axes = self._figure.subplots()
+        self._axes: Axes = self._figure.add_axes((0, 0, 1, 1))
+        self._axes.set_axis_off()
         draw = getattr(env, "draw", None)
         self._grows = draw is None
         if draw is not None:
@@ -95,7 +96,9 @@ class TopDownView:
         (self._agent,) = self._axes.plot([0], [0], "o", markersize=8, color="tab:orange", animated=True)
         self._background: object | None = None
 
-    def frame(self, achieved: Float[np.ndarray, "goal"], desired: Float[np.ndarray, "goal"]) -> UInt8[np.ndarray, "h w 3"]:
+    def frame(
+        self, achieved: Float[np.ndarray, "goal"], desired: Float[np.ndarray, "goal"]
+    ) -> UInt8[np.ndarray, "height width 3"]:
         """The picture of one state."""
         points = np.zeros((2, 2))
         for row, goal in enumerate((achieved, desired)):

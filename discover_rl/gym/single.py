@@ -15,7 +15,7 @@ from discover_rl.gym.episodes import Episodes, common_seed
 from discover_rl.gym.goals import METADATA, GoalMethods, metadata_of
 from discover_rl.gym.rendering import Camera
 
-Observation = dict[str, np.ndarray]
+Observation = dict[str, Any]  # of arrays
 
 
 class GoalEnv(GoalMethods, gymnasium.Env[Observation, np.ndarray]):
@@ -63,7 +63,8 @@ class GoalEnv(GoalMethods, gymnasium.Env[Observation, np.ndarray]):
             self, env, config, render_mode=render_mode, view=view, width=width, height=height, device=device, **settings
         )
         self.episodes = Episodes(build_environment(env, config, settings, 1, device))
-        self.observation_space = observation_space(self.episodes.env)
+        self.observation_space = spaces = observation_space(self.episodes.env)
+        self._goals = spaces["desired_goal"]
         self.action_space = action_space(self.episodes.env)
         self.render_mode = render_mode
         self.camera = Camera(self.episodes, render_mode, view, width, height) if render_mode is not None else None
@@ -84,7 +85,7 @@ class GoalEnv(GoalMethods, gymnasium.Env[Observation, np.ndarray]):
         Raises:
             ValueError: If an option is unknown or the goal does not lie in the goal space.
         """
-        goal = read_goal(options, self.episodes.env, self.observation_space["desired_goal"], ("goal",))
+        goal = read_goal(options, self.episodes.env, self._goals, ("goal",))
         unseeded = self._np_random is None
         super().reset(seed=seed)
         if seed is not None or unseeded:

@@ -76,7 +76,8 @@ class GoalVectorEnv(GoalMethods, VectorEnv[dict[str, Any], Any, Any]):
         inner = self.episodes.env
         self.num_envs = num_envs
         self.max_episode_steps = inner.max_episode_steps
-        self.single_observation_space = observation_space(inner)
+        self.single_observation_space = spaces = observation_space(inner)
+        self._goals = spaces["desired_goal"]
         self.single_action_space = action_space(inner)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -90,13 +91,13 @@ class GoalVectorEnv(GoalMethods, VectorEnv[dict[str, Any], Any, Any]):
         self._elapsed = np.zeros(num_envs, np.int64)  # on the host: the time limit needs no answer of the device
 
     @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The generator of each environment, as a ``SyncVectorEnv`` gives them."""
         self._seed(None, None)
         return tuple(self._generators)
 
     @property
-    def np_random_seed(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def np_random_seed(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The seed of each environment."""
         self._seed(None, None)
         return tuple(self._seeds)
@@ -118,8 +119,7 @@ class GoalVectorEnv(GoalMethods, VectorEnv[dict[str, Any], Any, Any]):
             ValueError: If an option is unknown, a goal does not lie in the goal space, or the mask or the seeds do
                 not fit.
         """
-        space = self.single_observation_space["desired_goal"]
-        goals = read_goal(options, self.episodes.env, space, ("goal", "reset_mask"))
+        goals = read_goal(options, self.episodes.env, self._goals, ("goal", "reset_mask"))
         mask = read_mask(options, self.num_envs)
         self._seed(self._read_seeds(seed), mask)
         observation = self.episodes.reset(self._generators, mask, goals)

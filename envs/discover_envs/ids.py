@@ -3,9 +3,9 @@
 Each id is a plug-in and fields of its configuration, the same as in the recipe of that maze (``env=point_maze/4d``).
 All are made by ``discover_rl.gym``, named here as text, so that registering imports nothing heavy.
 
-| family | one environment | observation, action, goal |
+| family | mazes | observation, action and goal: see the tables of |
 |---|---|---|
-| ``PointMaze`` | ``2D`` to ``10D`` generated, ``Open``, ``U``, ``Cross``, … drawn by hand | ``discover_envs.point_maze.PointMaze`` |
+| ``PointMaze`` | ``2D`` to ``10D`` generated; ``Open``, ``U``, … by hand | ``discover_envs.point_maze.PointMaze`` |
 
 ``Discover/PointMaze-v0`` is the maze you name: ``gymnasium.make("Discover/PointMaze-v0", layout="my_maze.txt")``.
 """

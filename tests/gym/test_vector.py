@@ -1,9 +1,11 @@
 import pickle
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
@@ -15,7 +17,10 @@ from discover_rl.gym import GoalEnv, GoalVectorEnv
 NUM = 5
 MAZE = "Discover/PointMaze_4D-v0"
 ENDINGS = {"failure_beyond": 1.0, "interrupted_beyond": 0.75}
-SAME_STEP = {"autoreset_mode": AutoresetMode.SAME_STEP}
+SAME_STEP: Any = {"autoreset_mode": AutoresetMode.SAME_STEP}
+
+
+make_vec: Any = gym.make_vec  # or every attribute of ours would be unknown to the type checker
 
 
 def same(one, other):
@@ -36,8 +41,8 @@ def pairs(line):
 
     def make(name):
         if name == "maze":
-            sync = gym.make_vec(MAZE, NUM, "sync", SAME_STEP, max_episode_steps=7)
-            return gym.make_vec(MAZE, NUM, max_episode_steps=7), sync
+            sync = make_vec(MAZE, NUM, "sync", SAME_STEP, max_episode_steps=7)
+            return make_vec(MAZE, NUM, max_episode_steps=7), sync
         settings = {"plain": {}, "ends": ENDINGS, "success ends": ENDINGS | {"terminate_on_success": True}}[name]
         return GoalVectorEnv(line, num_envs=NUM, **settings), singles(**settings)
 
@@ -56,10 +61,10 @@ def test_a_vector_equals_as_many_singles(pairs, name):
     for action in actions_for(ours, 40):
         one, other = ours.step(action), theirs.step(action)
         assert same(one[:4], other[:4])
-        assert same({**one[4]}, {**other[4]})
+        assert same(one[4], other[4])
         ended += one[2] | one[3]
     assert (ended >= 4).all()
-    goal = np.full(ours.single_observation_space["desired_goal"].shape, 0.5, np.float32)
+    goal = np.full(ours.episodes.env.goal_space.dim, 0.5, np.float32)
     for seed, options in (
         (None, None),
         (None, {"goal": goal}),
@@ -76,25 +81,29 @@ def test_a_vector_equals_as_many_singles(pairs, name):
 
 
 def test_the_end_of_an_episode_by_hand(line):
-    envs = GoalVectorEnv(line, num_envs=2, max_episode_steps=4, failure_beyond=1.5)
-    start = envs.reset(seed=0)[0]["achieved_goal"][:, 0]
-    moves = np.array([[1.0], [0.0]], np.float32)
-    for step in range(1, 5):
-        observation, reward, terminated, truncated, infos = envs.step(moves)
-        if start[0] + 0.5 * step > 1.5:
-            break
-        assert "final_obs" not in infos and not terminated.any() and not truncated.any()
-    assert terminated.tolist() == [True, False]
-    assert truncated.tolist() == [False, False] if step < 4 else [True, True]
-    final = infos["final_obs"][0]
-    assert final["achieved_goal"] == pytest.approx(start[0] + 0.5 * step) and final["desired_goal"] == 2.0
-    assert final["observation"][1] == step and observation["observation"][:, 1].tolist() == [0, step]
+    """The first walks right until it has failed, on its third or fourth step; the second stays to the time limit."""
+    envs = GoalVectorEnv(line, num_envs=2, max_episode_steps=5, failure_beyond=1.5)
+    start = float(envs.reset(seed=0)[0]["achieved_goal"][0, 0])
+    walk = [start + 0.5 * step for step in range(6)]
+    last = next(step for step, place in enumerate(walk) if place > 1.5)
+    assert last in (3, 4)
+    steps = [envs.step(np.array([[1.0], [0.0]], np.float32)) for _ in range(5)]
+    assert not any("final_obs" in step[-1] or step[2].any() or step[3].any() for step in steps[: last - 1])
+
+    observation, reward, terminated, truncated, infos = steps[last - 1]
+    assert terminated.tolist() == [True, False] and not truncated.any()
     assert infos["final_obs"][1] is None and infos["_final_obs"].tolist() == [True, False]
-    assert infos["final_info"]["success"][0] == bool(reward[0]) == (abs(start[0] + 0.5 * step - 2) <= 0.25)
+    final = infos["final_obs"][0]
+    assert final["achieved_goal"] == pytest.approx(walk[last]) and final["desired_goal"] == 2.0
+    assert final["observation"][1] == last and observation["observation"][:, 1].tolist() == [0, last]
+    assert infos["final_info"]["success"][0] == bool(reward[0]) == (abs(walk[last] - 2) <= 0.25)
     assert infos["final_info"]["failure"].tolist() == [True, False]
-    for rest in range(step + 1, 5):
-        observation, reward, terminated, truncated, infos = envs.step(moves)
-    assert truncated.tolist() == [False, True] and rest == 4 and observation["observation"][:, 1].tolist() == [1, 0]
+    assert infos["failure"].tolist() == [False, False]  # of the new episode
+
+    observation, reward, terminated, truncated, infos = steps[4]
+    assert not terminated.any() and truncated.tolist() == [False, True]
+    assert infos["_final_obs"].tolist() == [False, True] and infos["final_obs"][1]["observation"][1] == 5
+    assert observation["observation"][:, 1].tolist() == [5 - last, 0]
 
 
 def test_goals_change_only_at_resets_and_the_reward_is_of_the_old_one(line):
@@ -115,8 +124,7 @@ def test_goals_change_only_at_resets_and_the_reward_is_of_the_old_one(line):
 def test_a_partial_reset_leaves_the_others_alone(line):
     envs = GoalVectorEnv(line, num_envs=3)
     envs.reset(seed=0, options={"goal": [0.5]})
-    for _ in range(4):
-        before, *_ = envs.step(np.ones((3, 1), np.float32))
+    before = [envs.step(np.ones((3, 1), np.float32))[0] for _ in range(4)][-1]
     mask = np.array([False, True, False])
     options = {"reset_mask": mask}
     after, infos = envs.reset(options=options)
@@ -169,39 +177,37 @@ def test_what_is_returned_may_be_written_to(line):
 
 def test_seeds_make_everything_reproducible_without_seeded_starts(walk):
     envs = GoalVectorEnv("walk", num_envs=4, fail=0.2)
-    rollouts = []
-    for seed in (5, 5, 6):
-        rollouts.append([envs.reset(seed=seed), *(envs.step(action) for action in actions_for(envs, 30))])
+    rollouts = [[envs.reset(seed=seed), *map(envs.step, actions_for(envs, 30))] for seed in (5, 5, 6)]
     assert same(rollouts[0], rollouts[1]) and not same(rollouts[0], rollouts[2])
 
 
 def test_gymnasium_s_vector_wrappers(line):
-    envs = RecordEpisodeStatistics(gym.make_vec("Discover/PointMaze_U-v0", 3, max_episode_steps=4))
-    envs.reset(seed=0)
-    for _ in range(4):
-        infos = envs.step(np.zeros((3, 2), np.float32))[-1]
+    recording, listing = (
+        wrapper(make_vec("Discover/PointMaze_U-v0", 3, max_episode_steps=4))
+        for wrapper in (RecordEpisodeStatistics, DictInfoToList)
+    )
+    recording.reset(seed=0)
+    infos: Any = [recording.step(np.zeros((3, 2), np.float32))[-1] for _ in range(4)][-1]
     assert infos["episode"]["l"].tolist() == [4, 4, 4]
-    listed = DictInfoToList(gym.make_vec("Discover/PointMaze_U-v0", 3, max_episode_steps=4))
-    listed.reset(seed=0)
-    for _ in range(4):
-        infos = listed.step(np.zeros((3, 2), np.float32))[-1]
+    listing.reset(seed=0)
+    infos = [listing.step(np.zeros((3, 2), np.float32))[-1] for _ in range(4)][-1]
     assert [set(info) for info in infos] == [{"final_obs", "final_info", "success", "is_success"}] * 3
     assert set(infos[0]["final_info"]) == {"success", "is_success"}
 
 
 def test_the_spec_makes_the_same_vector_again_and_so_does_a_copy():
-    envs = gym.make_vec(MAZE, num_envs=3, max_episode_steps=6, radius=2)
+    envs = make_vec(MAZE, num_envs=3, max_episode_steps=6, radius=2)
     assert envs.max_episode_steps == envs.episodes.env.config.max_episode_steps == 6
-    again = gym.make_vec(gym.envs.registration.EnvSpec.from_json(envs.spec.to_json()))
+    again = make_vec(EnvSpec.from_json(envs.spec.to_json()))
     assert again.spec == envs.spec and again.num_envs == 3
     copies = [again, pickle.loads(pickle.dumps(envs))]
     rollouts = [[e.reset(seed=2), *(e.step(a) for a in actions_for(e, 8))] for e in (envs, *copies)]
     assert same(rollouts[0], rollouts[1]) and same(rollouts[0], rollouts[2])
-    assert gym.make_vec(MAZE, num_envs=3).max_episode_steps == 100
+    assert make_vec(MAZE, num_envs=3).max_episode_steps == 100
 
 
 def test_closing(line):
-    envs = GoalVectorEnv(line, num_envs=2)
+    envs: Any = GoalVectorEnv(line, num_envs=2)
     envs.close()
     assert envs.episodes.env.closed and envs.closed
 
