@@ -144,7 +144,13 @@ class Drawable(Protocol):
 
 
 class Renderable(Protocol):
-    """Optional: an environment that can show one of its worlds as a camera sees it."""
+    """Optional: an environment that can show one of its worlds as a camera sees it.
+
+    Attributes:
+        step_seconds: Simulated time of a step, for the frame rate of videos; optional too.
+    """
+
+    step_seconds: float
 
     def render(
         self, index: int, goal: Float[Tensor, "goal"], width: int, height: int

@@ -132,6 +132,6 @@ class GoalMethods(EzPickle):
 
 
 def metadata_of(env: Environment) -> dict[str, Any]:
-    """The metadata, with as many frames a second as the environment makes steps, where it has a time (``dt``)."""
-    dt = getattr(env, "dt", None)
-    return METADATA if dt is None else METADATA | {"render_fps": round(1 / dt)}
+    """The metadata, with as many frames a second as the environment makes steps, where it knows how long one is."""
+    seconds = getattr(env, "step_seconds", None)
+    return METADATA if seconds is None else METADATA | {"render_fps": round(1 / seconds)}

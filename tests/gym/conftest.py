@@ -31,7 +31,7 @@ class Line:
 
     Config: ClassVar = LineConfig
     start_numbers = 1
-    dt = 0.05
+    step_seconds = 0.05
 
     def __init__(self, config: LineConfig, num_envs: int, device: torch.device, seed: int) -> None:
         self.config, self.num_envs, self.device = config, num_envs, device
