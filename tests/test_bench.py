@@ -205,9 +205,9 @@ def test_the_python_loop_computes_the_plain_update():
 
 @pytest.fixture(scope="module")
 def maze():
-    from discover_rl.cli import _composed
+    from discover_rl.cli.composing import composed
 
-    config = _composed(["env=point_maze/2d"])
+    config = composed(["env=point_maze/2d"])
     return make_environment(config.env, 32, CPU, 3)
 
 
@@ -264,9 +264,9 @@ def test_stable_baselines3_updates_as_often_per_step(maze, bench):
 
 @pytest.fixture
 def bench():
-    from discover_rl.cli import _composed
+    from discover_rl.cli.composing import composed
 
-    config = _composed(["env=point_maze/2d"])
+    config = composed(["env=point_maze/2d"])
     sizes = dataclasses.replace(
         pick_sizes(CPU, config, quick=True),
         networks=((8, 8),),

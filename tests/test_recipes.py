@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from discover_rl.build import make_environment, validate
-from discover_rl.cli import recipes_dir, register_schemas
+from discover_rl.cli.composing import recipes_dir, register_schemas
 from discover_rl.config import TrainConfig
 from discover_rl.run_folder import config_from_mapping
 

@@ -1,0 +1,54 @@
+"""Which verb does what; how failures are told."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from discover_rl.cli.parsing import ERRORS, fail
+
+HELP = """discover-rl: agents that set their own intermediate goals on the way to a target.
+
+usage: discover-rl VERB ...
+
+verbs:
+  train [GROUP=OPTION ...] [KEY=VALUE ...]   train; the first training in one word: discover-rl train
+  eval RUN_DIR [KEY=VALUE ...]               evaluate the networks of a run on its target
+  table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
+  bench [--device NAME] [--quick] ...        measure where the time goes on this device
+
+examples:
+  discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
+  discover-rl train env=point_maze env.layout=my_maze.npz
+  discover-rl train --help                   all options, groups and keys
+  discover-rl train --cfg job                the resolved configuration, without training
+  discover-rl train -m seed=0,1,2            one run after another, by Hydra's launchers
+  discover-rl eval runs/NAME eval_episodes=200 device=cpu
+  discover-rl table runs --rows rows.csv     all runs below runs/; rows.csv holds what a plot needs
+  discover-rl bench --help                   what is measured, and the options
+"""
+
+VERBS = ("train", "eval", "table", "bench")  # each a module of this package with a function ``run``
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script.
+
+    Expected failures (bad input, a full disk, numbers that are not finite) end in one sentence on stderr and
+    exit code 2; anything else is a bug and keeps its traceback.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(HELP, end="")
+        return
+    verb, *rest = given
+    if verb not in VERBS:
+        from discover_rl.config import did_you_mean
+
+        fail(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; allowed: {', '.join(VERBS)}")
+    try:
+        # imported only now: a verb costs what it needs, and --help costs nothing
+        import_module(f"discover_rl.cli.{verb.replace('-', '_')}").run(rest)
+    except ERRORS as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on from the last checkpoint", code=130)
