@@ -25,7 +25,7 @@ from discover_rl.checkpoint import (
 )
 from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
-from discover_rl.goals import true_distance
+from discover_rl.goals import Environment, true_distance
 from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
@@ -83,15 +83,14 @@ class Trainer:
         self._capture()
 
     def _capture(self) -> None:
-        capture = partial(
-            Captured,
-            generators=[*self.generators.values(), self.env.generator],
-            enabled=self.config.cudagraphs and self.device.type == "cuda",
-        )
+        enabled = self.config.cudagraphs and self.device.type == "cuda"
+        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
+        step_by_step = partial(capture, enabled=enabled and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
-        self._choose_goals = capture(self.choose_goals)
-        self._roll_out = capture(self.roll_out)
+        self._choose_goals = step_by_step(self.choose_goals)
+        self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
         self._update = capture(lambda: self.agent.update(self.sample()))
 
@@ -266,6 +265,7 @@ class Trainer:
                     row["time/time_elapsed"] = elapsed
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
+                        self._monitor(self.eval_env)
                         row |= _to_numpy(evaluation.metrics())
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
@@ -300,9 +300,16 @@ class Trainer:
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
+        row |= self._monitor(self.env)
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
         self.history.add(self.num_timesteps, chosen, self.round.reached)
         return row
+
+    def _monitor(self, env: Environment) -> dict[str, Float[np.ndarray, "run"] | float]:
+        """What the environment counted since the last call, summed over those of a run; see ``Monitored``."""
+        monitor = getattr(env, "monitor", None)
+        counts = {} if monitor is None else monitor()
+        return _to_numpy({tag: count.unflatten(0, (self.num_runs, -1)).sum(1) for tag, count in counts.items()})
 
     def _check_finite(self, name: str, finite: Bool[np.ndarray, "run"]) -> None:
         if not finite.all():

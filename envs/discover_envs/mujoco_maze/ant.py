@@ -62,7 +62,7 @@ def _capsule(body: mujoco.MjsBody, x: float, y: float) -> None:
     )
 
 
-def _hinge(body: mujoco.MjsBody, name: str, axis: list[float], degrees: tuple[float, float]) -> None:
+def _hinge(body: mujoco.MjsBody, name: str, axis: list[int], degrees: tuple[int, int]) -> None:
     body.add_joint(
         name=name,
         type=mujoco.mjtJoint.mjJNT_HINGE,

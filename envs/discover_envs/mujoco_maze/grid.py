@@ -133,7 +133,7 @@ class GridLayout:
         """Column and row of every free cell."""
         return np.argwhere(~self.walls).astype(np.int64)
 
-    def position(self, cell: tuple[float, float]) -> tuple[float, float]:
+    def position(self, cell: tuple[float | int, float | int]) -> tuple[float, float]:
         """The middle of a cell."""
         return cell[0] - self.origin[0], cell[1] - self.origin[1]
 

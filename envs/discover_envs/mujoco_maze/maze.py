@@ -66,9 +66,12 @@ class MujocoMaze:
         self.max_episode_steps = config.max_episode_steps
         self.ends_early, self.terminate_on_success = True, False
         self.capturable = False  # the step of the GPU is a CUDA graph of its own
+        self.targets_vary = config.random_targets or config.target_noise > 0
+        self.start_numbers = 6  # two places of two coordinates, two choices of a cell
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.goal_space = self._make_goal_space()
         self.observation_scale = torch.tensor([config.cell_size] * 2 + list(self.body.scales), device=self.device)
+        self.goal_scale = self.observation_scale[: self.goal_space.dim]
         self._build_tables()
         zeros = torch.zeros(num_envs, self.observation_dim, device=self.device)
         self._state, self._targets = zeros, zeros[:, : self.goal_space.dim].clone()
@@ -98,10 +101,17 @@ class MujocoMaze:
         Raises:
             ValueError: If the shape of ``mask`` is wrong.
         """
+        shape = (self.num_envs, self.start_numbers)
+        return self.reset_from(torch.rand(shape, generator=self.generator, device=self.device), mask)
+
+    def reset_from(
+        self, numbers: Float[Tensor, "env number"], mask: Bool[Tensor, "env"] | None = None
+    ) -> Float[Tensor, "env obs"]:
+        """As ``reset``, with independent numbers uniform in [0, 1) in place of draws from ``generator``."""
         if mask is not None and mask.shape != (self.num_envs,):
             raise ValueError(f"{self._what}: mask has shape {tuple(mask.shape)}, expected {(self.num_envs,)}")
         mask = ~self._never if mask is None else mask
-        start, target = self._draw()
+        start, target = self._places(numbers)
         state = torch.where(mask[:, None], torch.cat([start, self._pose.expand(self.num_envs, -1)], 1), self._state)
         self._targets.copy_(torch.where(mask[:, None], target, self._targets))
         self._state.copy_(state)
@@ -245,6 +255,7 @@ class MujocoMaze:
         self._target_place = int((self._free == target).nonzero()[0])
         dropped, rested = _poses(self.model, np.array(grid.position(grid.start)) * size)
         self._pose, self._rest = tensor(dropped), tensor(rested)
+        self._noise = tensor(np.array([[self.config.start_noise], [self.config.target_noise]]) * size)
 
     def _cell_of(self, place: Float[Tensor, "*lead 2"]) -> Int64[Tensor, "*lead"]:
         """Number of the cell in which a place lies; of one of the shell where it lies outside."""
@@ -252,24 +263,21 @@ class MujocoMaze:
         cell = torch.minimum(cell.clamp_min(0), self._shape - 1)
         return cell[..., 0] * self._rows + cell[..., 1]
 
-    def _draw(self) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env goal"]]:
-        """A start and a target for every world."""
+    def _places(
+        self, numbers: Float[Tensor, "env number"]
+    ) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env goal"]]:
+        """A start and a target for every world, from numbers uniform in [0, 1)."""
         config, count = self.config, len(self._free)
-
-        def uniform(*shape: int) -> Tensor:
-            return torch.rand(self.num_envs, *shape, generator=self.generator, device=self.device)
-
         target = torch.full((self.num_envs,), self._target_place, device=self.device)
         if config.random_targets:
-            target = (uniform() * count).long().clamp_max(count - 1)
+            target = (numbers[:, 4] * count).long().clamp_max(count - 1)
         start = torch.full_like(target, self._start_place)
         if config.random_starts or config.random_targets:
-            other = (uniform() * (count - 1)).long().clamp_max(count - 2)
+            other = (numbers[:, 5] * (count - 1)).long().clamp_max(count - 2)
             other = other + (other >= target)  # any cell but the target's
             start = other if config.random_starts else torch.where(start == target, other, start)
-        noise = (uniform(2, 2) * 2 - 1) * config.cell_size
-        places = self._middles[self._free[torch.stack([start, target], 1)]]
-        places = places + noise * torch.tensor([[config.start_noise], [config.target_noise]], device=self.device)
+        noise = (numbers[:, :4] * 2 - 1).unflatten(1, (2, 2)) * self._noise
+        places = self._middles[self._free[torch.stack([start, target], 1)]] + noise
         return places[:, 0], self.goal_space.achieved(
             torch.cat([places[:, 1], self._rest.expand(self.num_envs, -1)], 1)
         )

@@ -1,6 +1,6 @@
 """What moves the worlds: the contract of the two steppers, and which of them a device gets."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import mujoco
 import torch
@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
+@runtime_checkable
 class Stepper(Protocol):
     """Many worlds of one model, stepped together.
 
@@ -57,6 +58,9 @@ def make_stepper(
 
         return NativeStepper(model, num_envs, frame_skip, num_threads)
     try:
+        import warp
+
+        warp.config.quiet = True  # no banner; before the next line, which starts Warp
         from discover_envs.mujoco_maze.warp_stepper import WarpStepper
     except ImportError as error:
         raise ValueError(

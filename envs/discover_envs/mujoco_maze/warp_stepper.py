@@ -39,7 +39,6 @@ class WarpStepper:
         self, model: mujoco.MjModel, num_envs: int, frame_skip: int, device: torch.device, nconmax: int, njmax: int
     ) -> None:
         self.frame_skip = frame_skip
-        wp.config.quiet = True
         wp.init()
         self._device = wp.device_from_torch(device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
