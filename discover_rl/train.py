@@ -27,12 +27,13 @@ from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
 from discover_rl.goals import Environment, true_distance
 from discover_rl.nets import Captured
+from discover_rl.prior import Prior
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import GoalHistory, save_pictures
 from discover_rl.rounds import Round, batches_per_update, exploration_scale, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
-from discover_rl.selectors import Candidates, SelectorState
+from discover_rl.selectors import Candidates, Estimate, SelectorState
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
 
@@ -62,6 +63,7 @@ class Trainer:
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
         self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
+        self.prior = Prior(Path(config.prior), self.env, self.num_runs, self.device) if config.prior else None
         self.selector = config.selector
         self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
         self.buffer = ReplayBuffer(
@@ -130,10 +132,16 @@ class Trainer:
             goals=goals,
             valid=valid,
             start=self.agent.values(starts, goals) if values else None,
-            target=self.agent.values(visited, targets) if values else None,
+            target=self._relevance(visited, goals, targets) if values else None,
             desired=state.targets,
             distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
         )
+
+    def _relevance(
+        self, visited: Float[Tensor, "run cand obs"], goals: Float[Tensor, "run cand goal"], targets: Tensor
+    ) -> Estimate:
+        """V(g, g*) of the own critics, or of those of ``prior``."""
+        return self.agent.values(visited, targets) if self.prior is None else self.prior.relevance(goals, targets)
 
     @torch.no_grad()
     def roll_out(self) -> None:

@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import mujoco
 
-from discover_envs.mujoco_maze.body import Body
+from discover_envs.mujoco_maze.body import Body, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
 
@@ -17,6 +17,9 @@ UPPER, LOWER = 0.2, 0.4  # extent of a thigh and of a shank along x and along y,
 # where a leg points, and on which side of zero its ankle bends; in the order of Gymnasium's joints
 LEGS = (("1", 1, 1, 1), ("2", -1, 1, -1), ("3", -1, -1, -1), ("4", 1, -1, 1))
 MOTORS = ("4", "1", "2", "3")  # the order of Gymnasium's motors: hip and ankle of each
+
+
+SURFACE = Surface(condim=3, friction=(1.0, 0.5, 0.5), margin=0.01)
 
 
 def add_ant(spec: mujoco.MjSpec) -> None:
@@ -44,16 +47,9 @@ def add_ant(spec: mujoco.MjSpec) -> None:
             motor.ctrllimited, motor.ctrlrange = True, [-1, 1]
 
 
-def _solid() -> dict[str, object]:
+def _solid() -> dict[str, Any]:
     """Legs touch the floor and the walls, not one another."""
-    return {
-        "density": 5.0,
-        "friction": [1.0, 0.5, 0.5],
-        "margin": 0.01,
-        "condim": 3,
-        "conaffinity": 0,
-        "rgba": [0.75, 0.45, 0.2, 1],
-    }
+    return {"density": 5.0, "conaffinity": 0, "rgba": [0.75, 0.45, 0.2, 1], **SURFACE.settings()}
 
 
 def _capsule(body: mujoco.MjsBody, x: float, y: float) -> None:
@@ -79,6 +75,7 @@ JOINTS = tuple(f"{joint} {leg}" for leg in "1234" for joint in ("hip", "ankle"))
 ANT = Body(
     name="ant",
     add=add_ant,
+    surface=SURFACE,
     floor=True,
     gravity=True,
     names=(

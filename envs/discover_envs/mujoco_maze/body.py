@@ -2,8 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What touches: geoms of the body, of the walls and of the floor alike.
+
+    Attributes:
+        condim: 1 for contacts without friction, 3 with it.
+        friction: Sliding, torsional and rolling.
+        margin: Distance in metres at which contacts begin.
+    """
+
+    condim: int
+    friction: tuple[float, float, float]
+    margin: float
+
+    def settings(self) -> dict[str, Any]:
+        """As arguments of ``add_geom``."""
+        return {"condim": self.condim, "friction": list(self.friction), "margin": self.margin}
 
 
 @dataclass(frozen=True)
@@ -14,6 +34,7 @@ class Body:
         name: How it is called in messages.
         add: Adds its bodies, joints and motors to a model, at (0, 0), so that the first two positions
             are x and y in the maze. Geoms that shall touch walls and floor have contype 1; the walls' conaffinity is 1.
+        surface: How it touches the maze.
         floor: Whether the maze has a floor to touch.
         gravity: Whether there is gravity.
         names: A name for each number in ``qpos``, then in ``qvel``, with units, for reports.
@@ -25,6 +46,7 @@ class Body:
 
     name: str
     add: Callable[[mujoco.MjSpec], None]
+    surface: Surface
     floor: bool
     gravity: bool
     names: tuple[str, ...]

@@ -1,12 +1,12 @@
 """The environment: a body in a maze, simulated by one of the two steppers."""
 
 import math
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import mujoco
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from discover_envs.layout import generate
@@ -19,6 +19,9 @@ from discover_envs.mujoco_maze.stepper import make_stepper
 from discover_rl.goals.cells import CellMap
 from discover_rl.goals.environment import Step
 from discover_rl.goals.space import BoxGoals, GoalSpace
+
+if TYPE_CHECKING:
+    from discover_envs.mujoco_maze.camera import Camera
 
 SETTLING = 2.0  # seconds after which a body dropped at its start rests
 
@@ -38,7 +41,8 @@ class MujocoMaze:
 
     Attributes:
         grid: The maze.
-        model: The MuJoCo model, for rendering.
+        model: The MuJoCo model.
+        step_seconds: Simulated time of an environment step.
         invalid_actions: True for every world that has been given a nan since the flag was last cleared; a nan acts
             as zero.
 
@@ -64,6 +68,7 @@ class MujocoMaze:
         )
         self.observation_dim, self.action_dim = self.model.nq + self.model.nv, self.model.nu
         self.max_episode_steps = config.max_episode_steps
+        self.step_seconds = config.frame_skip * config.timestep
         self.ends_early, self.terminate_on_success = True, False
         self.capturable = False  # the step of the GPU is a CUDA graph of its own
         self.targets_vary = config.random_targets or config.target_noise > 0
@@ -79,6 +84,7 @@ class MujocoMaze:
         self.invalid_actions = self._never.clone()
         self._diverged = torch.zeros(num_envs, device=self.device)
         self._escaped = self._diverged.clone()
+        self._camera: Camera | None = None
         self._stepper = make_stepper(
             self.model,
             num_envs,
@@ -101,6 +107,8 @@ class MujocoMaze:
         Raises:
             ValueError: If the shape of ``mask`` is wrong.
         """
+        if mask is not None and mask.shape != (self.num_envs,):
+            raise ValueError(f"{self._what}: mask has shape {tuple(mask.shape)}, expected {(self.num_envs,)}")
         shape = (self.num_envs, self.start_numbers)
         return self.reset_from(torch.rand(shape, generator=self.generator, device=self.device), mask)
 
@@ -108,8 +116,6 @@ class MujocoMaze:
         self, numbers: Float[Tensor, "env number"], mask: Bool[Tensor, "env"] | None = None
     ) -> Float[Tensor, "env obs"]:
         """As ``reset``, with independent numbers uniform in [0, 1) in place of draws from ``generator``."""
-        if mask is not None and mask.shape != (self.num_envs,):
-            raise ValueError(f"{self._what}: mask has shape {tuple(mask.shape)}, expected {(self.num_envs,)}")
         mask = ~self._never if mask is None else mask
         start, target = self._places(numbers)
         state = torch.where(mask[:, None], torch.cat([start, self._pose.expand(self.num_envs, -1)], 1), self._state)
@@ -179,7 +185,7 @@ class MujocoMaze:
         beside = self._beside[cell]
         leg = (place[..., None, :] - self._middles[beside]).square().sum(-1).sqrt()
         metres = (leg + self._metres[beside]).amin(-1)
-        return metres.masked_fill(self._walls[cell], math.inf) / (self.body.speed * self._seconds())
+        return metres.masked_fill(self._walls[cell], math.inf) / (self.body.speed * self.step_seconds)
 
     def cell_map(self) -> CellMap:
         """The maze in cells, told from the start."""
@@ -203,6 +209,21 @@ class MujocoMaze:
             return goal
         return torch.cat([goal, self._rest.expand(*goal.shape[:-1], -1)], -1)
 
+    def render(
+        self, index: int, goal: Float[Tensor, "goal"], width: int, height: int
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """World ``index`` as a camera above the maze sees it, with ``goal`` as a red disc.
+
+        Raises:
+            RuntimeError: If this machine cannot draw it.
+        """
+        from discover_envs.mujoco_maze.camera import Camera  # OpenGL, which training does without
+
+        if self._camera is None or self._camera.size != (width, height):
+            self._camera = Camera(self.model, width, height)
+        qpos, place = self._state[index, : self.model.nq], goal[:2]
+        return self._camera.picture(qpos.double().cpu().numpy(), place.double().cpu().numpy())
+
     def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes
         """Draw the maze from above on a matplotlib ``Axes``, in metres."""
         grid, size = self.grid, self.config.cell_size
@@ -219,10 +240,6 @@ class MujocoMaze:
         axes.set_aspect("equal")
 
     # -- parts -------------------------------------------------------------------------------------------
-
-    def _seconds(self) -> float:
-        """Simulated time of an environment step."""
-        return self.config.frame_skip * self.config.timestep
 
     def _make_goal_space(self) -> GoalSpace:
         config, names = self.config, self.body.names

@@ -60,7 +60,7 @@ def build_model(
     if not body.gravity:
         option.gravity = [0, 0, 0]
     low, high = (corner * cell_size for corner in grid.corners)
-    _add_scene(spec, low, high, body.floor)
+    _add_scene(spec, low, high, body)
     for index, box in enumerate(grid.boxes()):
         spec.worldbody.add_geom(
             name=f"wall_{index}",
@@ -69,6 +69,7 @@ def build_model(
             size=[box.half_x * cell_size, box.half_y * cell_size, wall_height / 2],
             conaffinity=1,
             rgba=WALL,
+            **body.surface.settings(),
         )
     x, y = grid.position(grid.target)
     spec.worldbody.add_site(
@@ -82,7 +83,7 @@ def build_model(
     return spec.compile()
 
 
-def _add_scene(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, solid: bool) -> None:
+def _add_scene(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body) -> None:
     """Floor, light, and a camera that sees all from above."""
     middle, extent = (low + high) / 2, float((high - low).max())
     spec.add_texture(
@@ -101,16 +102,22 @@ def _add_scene(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, solid: bo
         type=mujoco.mjtGeom.mjGEOM_PLANE,
         pos=[*middle, 0],
         size=[extent, extent, 1],
-        contype=int(solid),
-        conaffinity=int(solid),
+        contype=int(body.floor),
+        conaffinity=int(body.floor),
         material="floor",
+        **body.surface.settings(),
     )
     spec.worldbody.add_light(
-        pos=[*middle, extent], dir=[0.2, 0.2, -1], type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, castshadow=True
+        pos=[*middle, extent],
+        dir=[0.2, 0.2, -1],
+        type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL,
+        diffuse=[0.4, 0.4, 0.4],
+        specular=[0, 0, 0],
+        castshadow=False,
     )
     spec.visual.headlight.ambient = [0.4, 0.4, 0.4]
-    spec.visual.headlight.diffuse = [0.4, 0.4, 0.4]
-    spec.visual.headlight.specular = [0.1, 0.1, 0.1]
+    spec.visual.headlight.diffuse = [0.3, 0.3, 0.3]
+    spec.visual.headlight.specular = [0, 0, 0]
     spec.stat.extent = extent
     spec.stat.center = [*middle, 0]
     spec.visual.global_.offwidth, spec.visual.global_.offheight = 1280, 1280

@@ -5,11 +5,12 @@ from typing import ClassVar
 
 import mujoco
 
-from discover_envs.mujoco_maze.body import Body
+from discover_envs.mujoco_maze.body import Body, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
 
 GEAR = 100.0  # N
+SURFACE = Surface(condim=1, friction=(0.5, 0.1, 0.1), margin=0.002)
 
 
 def add_point(spec: mujoco.MjSpec) -> None:
@@ -26,16 +27,16 @@ def add_point(spec: mujoco.MjSpec) -> None:
         type=mujoco.mjtGeom.mjGEOM_SPHERE,
         size=[0.1, 0, 0],
         density=1000,
-        condim=1,
-        margin=0.002,
         conaffinity=0,
         rgba=[0.12, 0.35, 0.8, 1],
+        **SURFACE.settings(),
     )
 
 
 POINT = Body(
     name="point",
     add=add_point,
+    surface=SURFACE,
     floor=False,
     gravity=False,
     names=("x [m]", "y [m]", "x velocity [m/s]", "y velocity [m/s]"),

@@ -60,7 +60,7 @@ def make_stepper(
     try:
         import warp
 
-        warp.config.quiet = True  # no banner; before the next line, which starts Warp
+        warp.config.log_level = warp.LOG_WARNING  # no line per module; before the next line, which starts Warp
         from discover_envs.mujoco_maze.warp_stepper import WarpStepper
     except ImportError as error:
         raise ValueError(
