@@ -76,6 +76,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
         ValueError: If the type of the configuration is unknown.
     """
     generators = sources.generators
+    observation_scale = getattr(env, "observation_scale", None)
     match config:
         case TD3Config():
             return TD3(
@@ -86,6 +87,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
                 env.goal_space.dim,
                 env.terminate_on_success,
                 Generators(generators["init"], generators["explore"], generators["learn"]),
+                None if observation_scale is None else (observation_scale, getattr(env, "goal_scale")),  # noqa: B009
             )
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])

@@ -37,8 +37,9 @@ class Environment(Protocol):
     """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
 
     On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
-    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``. What
-    they return is never written to later. A full ``reset`` forgets everything but the generator.
+    addresses, read nothing back, and draw only from ``generator``. An environment that cannot be captured says so
+    with an attribute ``capturable = False``; the loop then calls it step by step, and still captures the updates.
+    What they return is never written to later. A full ``reset`` forgets everything but the generator.
 
     Attributes:
         num_envs: Number of environments that step together.
@@ -80,6 +81,30 @@ class Environment(Protocol):
 
         Raises:
             ValueError: If the shape of ``action`` is wrong.
+        """
+        ...
+
+
+class Scaled(Protocol):
+    """Optional: an environment whose numbers are large or of different sizes. Networks see them divided by this.
+
+    Attributes:
+        observation_scale: A typical size of each coordinate of an observation.
+        goal_scale: A typical size of each coordinate of a goal.
+    """
+
+    observation_scale: Float[Tensor, "obs"]
+    goal_scale: Float[Tensor, "goal"]
+
+
+class Monitored(Protocol):
+    """Optional: an environment that counts what a user should know of, and notices what must not go on."""
+
+    def monitor(self) -> dict[str, Float[Tensor, "env"]]:
+        """Counts of each environment since the last call, by TensorBoard tag; called when the loop logs.
+
+        Raises:
+            ValueError: If the simulation can no longer be trusted.
         """
         ...
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from discover_envs.layout import FILE_SUFFIXES, UNREACHABLE, MazeLayout, check_name, generate
+from discover_rl.goals.cells import CellMap
 from discover_rl.goals.environment import Step
 from discover_rl.goals.space import BoxGoals
 
@@ -258,6 +259,22 @@ class PointMaze:
             color="tab:red",
         )
         axes.set_aspect("equal")
+
+    def cell_map(self) -> CellMap:
+        """The maze in cells. Cell 0 is two units wide along each axis and the others one."""
+
+        def to_cells(goal: Tensor) -> Tensor:
+            return torch.where(goal.abs() <= 1, goal / 2, goal - goal.sign() / 2)
+
+        def from_cells(cells: Tensor) -> Tensor:
+            return torch.where(cells.abs() <= 0.5, cells * 2, cells + cells.sign() / 2)
+
+        free = frozenset(tuple(cell) for cell in self.layout.cells.tolist())
+        return CellMap(free, self.layout.target, to_cells, from_cells)
+
+    def state_at(self, goal: Float[Tensor, "*lead goal"]) -> Float[Tensor, "*lead obs"]:
+        """The goal itself: a position is all there is."""
+        return goal
 
     def _keys_of(self, cells: Int64[Tensor, "*lead obs"]) -> Int64[Tensor, "*lead"]:
         return (cells * self._strides).sum(-1) + self._origin_key
