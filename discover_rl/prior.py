@@ -48,9 +48,7 @@ class Prior:
         which = torch.arange(num_runs, device=device) % config.seeds
         self._agent.load({name: tensor[which] for name, tensor in tensors.items()})
 
-    def relevance(
-        self, goals: Float[Tensor, "run cand goal"], targets: Float[Tensor, "run cand goal"]
-    ) -> Estimate:
+    def relevance(self, goals: Float[Tensor, "run cand goal"], targets: Float[Tensor, "run cand goal"]) -> Estimate:
         """V(g, g*) of the prior critics for each candidate, standing still at g."""
         here, there = self._maps
         states = self._env.state_at(there.from_cells(here.to_cells(goals)))

@@ -1,4 +1,6 @@
 """The ant: a ball with four legs of two joints, in geometry, masses, gears and damping that of Gymnasium's Ant."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import math
 from dataclasses import dataclass
@@ -26,7 +28,9 @@ def add_ant(spec: mujoco.MjSpec) -> None:
     """Add the ant, its torso 0.75 m above the floor."""
     torso = spec.worldbody.add_body(name="torso", pos=[0, 0, HEIGHT])
     torso.add_freejoint(name="root")
-    torso.add_camera(name="track", mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, pos=[0, -5, 7], xyaxes=[1, 0, 0, 0, 0.8, 0.6])
+    torso.add_camera(
+        name="track", mode=mujoco.mjtCamLight.mjCAMLIGHT_TRACKCOM, pos=[0, -5, 7], xyaxes=[1, 0, 0, 0, 0.8, 0.6]
+    )
     torso.add_geom(name="torso", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.25, 0, 0], **_solid())
     for name, x, y, bend in LEGS:
         hip = torso.add_body(name=f"leg_{name}")
@@ -53,9 +57,7 @@ def _solid() -> dict[str, Any]:
 
 
 def _capsule(body: mujoco.MjsBody, x: float, y: float) -> None:
-    body.add_geom(
-        type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0, x, y, 0], size=[THICKNESS, 0, 0], **_solid()
-    )
+    body.add_geom(type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0, x, y, 0], size=[THICKNESS, 0, 0], **_solid())
 
 
 def _hinge(body: mujoco.MjsBody, name: str, axis: list[int], degrees: tuple[int, int]) -> None:
@@ -79,13 +81,21 @@ ANT = Body(
     floor=True,
     gravity=True,
     names=(
-        "x [m]", "y [m]", "height [m]", "quaternion w", "quaternion x", "quaternion y", "quaternion z",
+        "x [m]",
+        "y [m]",
+        "height [m]",
+        "quaternion w",
+        "quaternion x",
+        "quaternion y",
+        "quaternion z",
         *(f"{joint} [rad]" for joint in JOINTS),
-        "x velocity [m/s]", "y velocity [m/s]", "z velocity [m/s]",
+        "x velocity [m/s]",
+        "y velocity [m/s]",
+        "z velocity [m/s]",
         *(f"angular velocity {axis} [rad/s]" for axis in "xyz"),
         *(f"{joint} velocity [rad/s]" for joint in JOINTS),
-    ),  # fmt: skip
-    scales=(1.0,) * 5 + (1.0,) * 8 + (2.0, 2.0, 2.0) + (5.0,) * 11,
+    ),
+    scales=(*[1.0] * 13, *[2.0] * 3, *[5.0] * 11),
     speed=2.0,
     upright=3,
 )

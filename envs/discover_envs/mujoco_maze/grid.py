@@ -56,7 +56,9 @@ class GridLayout:
         if min(walls.shape) < 3 or not (walls[[0, -1]].all() and walls[:, [0, -1]].all()):
             raise ValueError(f"layout {self.name!r}: the shell must be wall; surround the maze with '#'")
         if walls[self.start] or walls[self.target] or self.start == self.target:
-            raise ValueError(f"layout {self.name!r}: start {self.start} and target {self.target} must be two free cells")
+            raise ValueError(
+                f"layout {self.name!r}: start {self.start} and target {self.target} must be two free cells"
+            )
         if self.path_length() == UNREACHABLE:
             raise ValueError(
                 f"layout {self.name!r}: no way leads from the start {self.start} to the target {self.target}; "

@@ -1,4 +1,6 @@
 """The environment: a body in a maze, simulated by one of the two steppers."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import math
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -280,9 +282,7 @@ class MujocoMaze:
         cell = torch.minimum(cell.clamp_min(0), self._shape - 1)
         return cell[..., 0] * self._rows + cell[..., 1]
 
-    def _places(
-        self, numbers: Float[Tensor, "env number"]
-    ) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env goal"]]:
+    def _places(self, numbers: Float[Tensor, "env number"]) -> tuple[Float[Tensor, "env 2"], Float[Tensor, "env goal"]]:
         """A start and a target for every world, from numbers uniform in [0, 1)."""
         config, count = self.config, len(self._free)
         target = torch.full((self.num_envs,), self._target_place, device=self.device)

@@ -1,4 +1,6 @@
 """The one builder: a body, a grid of walls and a floor become a MuJoCo model."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 from dataclasses import dataclass
 
@@ -55,7 +57,11 @@ def build_model(
     spec.modelname = f"{body.name} in {grid.name}"
     spec.compiler.degree = False
     option = spec.option
-    option.timestep, option.integrator, option.cone = physics.timestep, INTEGRATORS[physics.integrator], CONES[physics.cone]
+    option.timestep, option.integrator, option.cone = (
+        physics.timestep,
+        INTEGRATORS[physics.integrator],
+        CONES[physics.cone],
+    )
     option.iterations, option.ls_iterations = physics.iterations, physics.ls_iterations
     if not body.gravity:
         option.gravity = [0, 0, 0]
