@@ -56,9 +56,11 @@ def make_networks(
     critic_net = StackedMLP((state_dim + action_dim, *config.hidden_sizes, 1))
     actor = actor_net.init((num_runs,), generator)
     critics = critic_net.init((num_runs, config.num_critics), generator)
-    adams = [_adam(parameter, config.learning_rate) for parameter in (actor, critics)]
+    actor_adam, critic_adam = (_adam(parameter, config.learning_rate) for parameter in (actor, critics))
     rates = torch.full((num_runs,), config.learning_rate, device=actor.device)
-    return Networks(actor_net, critic_net, actor, critics, actor.clone(), critics.clone(), *adams, rates)
+    return Networks(
+        actor_net, critic_net, actor, critics, actor.clone(), critics.clone(), actor_adam, critic_adam, rates
+    )
 
 
 def _adam(parameter: Tensor, learning_rate: float) -> torch.optim.Adam:
