@@ -6,6 +6,7 @@ metrics.csv         one row per seed and log time
 tensorboard/        the same rows
 model.safetensors   the networks, newest
 checkpoint.safetensors   everything that training goes on from, newest
+curriculum.safetensors   the goals chosen and value maps over time, for the report
 curriculum.png      the goals chosen over time
 """
 
@@ -30,7 +31,7 @@ from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
 
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
-MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "curriculum.safetensors"
 
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
 # what may differ between a run and its continuation
@@ -203,12 +204,13 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             continue
         if differing_keys(load_config(run_dir), config):
             continue
-        if not _is_finished(run_dir, config.num_timesteps):
+        if not is_finished(run_dir, config.num_timesteps):
             return run_dir, (run_dir / CHECKPOINT).is_file()
     raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
 
 
-def _is_finished(run_dir: Path, num_timesteps: float) -> bool:
+def is_finished(run_dir: Path, num_timesteps: float) -> bool:
+    """Whether a run was trained for that many steps, or ended early because it had solved its task."""
     path = run_dir / CHECKPOINT
     if not path.is_file():
         return False

@@ -29,10 +29,11 @@ from discover_rl.goals import true_distance
 from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
-from discover_rl.report.pictures import GoalHistory, save_pictures
+from discover_rl.report.pictures import save_pictures
 from discover_rl.rounds import Round, batches_per_update, exploration_scale, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
 from discover_rl.selectors import Candidates, SelectorState
+from discover_rl.snapshots import Snapshots, map_values
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
 
@@ -77,7 +78,7 @@ class Trainer:
         self.rounds = 0
         self.good_evaluations = 0  # in a row
         self.solved = False
-        self.history = GoalHistory()
+        self.snapshots = Snapshots()
         # candidate c is scored from the start and to the target of environment c mod num_envs
         self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
         self._capture()
@@ -267,6 +268,7 @@ class Trainer:
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
                         row |= _to_numpy(evaluation.metrics())
+                        self._map_values()
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
                         self.solved = self.good_evaluations >= EVALUATIONS_TO_STOP
@@ -301,8 +303,14 @@ class Trainer:
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
-        self.history.add(self.num_timesteps, chosen, self.round.reached)
+        self.snapshots.goals.add(self.num_timesteps, chosen, self.round.reached)
         return row
+
+    def _map_values(self) -> None:
+        if self.snapshots.maps.wants(self.num_timesteps):
+            state = self.round
+            found = map_values(self.agent, self.buffer, self.space, state.observation[:, 0], state.targets[:, 0])
+            self.snapshots.maps.add(self.num_timesteps, *found)
 
     def _check_finite(self, name: str, finite: Bool[np.ndarray, "run"]) -> None:
         if not finite.all():
@@ -313,7 +321,7 @@ class Trainer:
 
     def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
         title = f"{self.config.selector.name} on {self.config.env.name}"
-        figures = save_pictures(run_dir, self.seeds, self.history, self.eval_env, evaluation.achieved, title)
+        figures = save_pictures(run_dir, self.seeds, self.snapshots.goals, self.eval_env, evaluation.achieved, title)
         for seed, figure in figures.items():
             writer.figure(self.num_timesteps, "goal/curriculum", figure, seed)
 
@@ -347,10 +355,11 @@ class Trainer:
             **self.agent.parameters(),
             **self.agent.state(),
             **generator_tensors(self._all_generators()),
-            **self.history.tensors(),
+            **self.snapshots.tensors(),
             "buffer/rows": self.buffer.filled(),
             **self._selector_tensors(),
         }
+        self.snapshots.save(run_dir, note)
         save_checkpoint(run_dir / CHECKPOINT, tensors, note)
 
     def restore(self, path: Path) -> None:
@@ -364,7 +373,7 @@ class Trainer:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
             copy_into(self._selector_tensors(), tensors)
-            self.history = GoalHistory.from_tensors(tensors)
+            self.snapshots = Snapshots.from_tensors(tensors)
             self.rounds, self.good_evaluations = note["rounds"], note.get("good_evaluations", 0)
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path}: {error} is missing; it is incomplete") from error
