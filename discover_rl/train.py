@@ -268,10 +268,10 @@ class Trainer:
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
                         row |= _to_numpy(evaluation.metrics())
-                        self._map_values()
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
                         self.solved = self.good_evaluations >= EVALUATIONS_TO_STOP
+                        self._map_values(self.solved or self.num_timesteps >= total)
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
                 if self._due(config.save_interval, total) or self.solved:
@@ -306,8 +306,8 @@ class Trainer:
         self.snapshots.goals.add(self.num_timesteps, chosen, self.round.reached)
         return row
 
-    def _map_values(self) -> None:
-        if self.snapshots.maps.wants(self.num_timesteps):
+    def _map_values(self, last: bool) -> None:
+        if last or self.snapshots.maps.wants(self.num_timesteps):
             state = self.round
             found = map_values(self.agent, self.buffer, self.space, state.observation[:, 0], state.targets[:, 0])
             self.snapshots.maps.add(self.num_timesteps, *found)

@@ -67,7 +67,7 @@ def run(arguments: list[str]) -> None:
             if summary := methods_table(comparison):
                 print("\n" + summary)
             print(f"\n{len(outcome.trained)} runs trained, {len(outcome.skipped)} there already; all in {folder}:")
-            print("  table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
+            print("  report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
             _write_report(folder, done)
     if outcome.failed:
         told = "; ".join(f"{name}: {error}" for name, error in outcome.failed.items())
@@ -107,4 +107,11 @@ def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
 
 
 def _write_report(folder: Path, run_dirs: list[Path]) -> None:
-    print(f"  report: discover-rl report {folder}", file=sys.stderr)
+    from discover_rl.present import write_report
+
+    try:
+        warnings = write_report(run_dirs, folder / "report.html")
+    except ValueError as error:  # plotly is an extra; the tables are there all the same
+        warnings = [f"no report: {error}"]
+    for warning in warnings:
+        print(f"discover-rl: warning: {warning}", file=sys.stderr)

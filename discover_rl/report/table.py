@@ -102,9 +102,9 @@ def methods_table(comparison: Comparison) -> str:
     table = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows.values()]
     over = f"{len(comparison.environments)} environments ({', '.join(comparison.environments)})"
     note = (
-        f"Over {over}: interquartile mean over all seeds, and the probability that a seed of {first} scores higher "
-        "than one of the method, averaged over environments (ties count half); 95 % stratified bootstrap intervals over "
-        "seeds."
+        f"Over {over}: interquartile mean over all seeds, and the probability that a seed of {first} scores "
+        "higher than one of it, averaged over environments (ties count half); 95 % stratified bootstrap intervals "
+        "over seeds."
     )
     if comparison.left_out:
         note += f" Left out, since a method is missing there: {', '.join(comparison.left_out)}."

@@ -41,8 +41,8 @@ class MapHistory:
 class ValueMaps:
     """Maps of all runs, kept on the CPU in half precision and in checkpoints.
 
-    Moments lie evenly over the training however long it becomes: ``wants`` says no to those that are closer
-    than the first two.
+    Moments lie evenly over the training however long it becomes (``wants`` says no to those that are closer than the
+    first two), but for the end, which is always one.
     """
 
     def __init__(self) -> None:
