@@ -47,10 +47,8 @@ def html(runs):
 
 def figures(path):
     """The data of every chart of a report, by its id."""
-    found = {}
-    for name, data in re.findall(r'Plotly\.newPlot\(\s*"([^"]+)",\s*(\[.*?\]),\s*\{"', path.read_text(), re.DOTALL):
-        found[name] = data
-    return found
+    pattern = r'Plotly\.newPlot\(\s*"([^"]+)",\s*(\[.*?\]),\s*\{"'
+    return dict(re.findall(pattern, path.read_text(), re.DOTALL))
 
 
 def test_it_is_one_file_with_everything_in_it(html):

@@ -39,7 +39,7 @@ def learning_curves(groups: Mapping[Group, Sequence[Curve]], colours: Mapping[st
     panels = [(name, list(members)) for name, members in groupby(groups, lambda group: group.environment)]
     columns = min(SIDE_BY_SIDE, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = make_subplots(rows=rows, cols=columns, subplot_titles=[name for name, _ in panels], shared_yaxes=True)
+    figure: Any = make_subplots(rows=rows, cols=columns, subplot_titles=[name for name, _ in panels], shared_yaxes=True)
     shown: set[str] = set()
     for number, (_, members) in enumerate(panels):
         seen: dict[str, int] = {}
@@ -63,7 +63,7 @@ def over_time(quantities: Sequence[tuple[str, Sequence[tuple[str, str, Band]]]])
     """
     from plotly.subplots import make_subplots
 
-    figure = make_subplots(rows=1, cols=len(quantities), subplot_titles=[title for title, _ in quantities])
+    figure: Any = make_subplots(rows=1, cols=len(quantities), subplot_titles=[title for title, _ in quantities])
     shown: set[str] = set()
     for column, (_, lines) in enumerate(quantities, start=1):
         for name, colour, values in lines:
@@ -86,7 +86,7 @@ def methods_chart(comparison: Comparison, colours: Mapping[str, str]) -> "Figure
     first = comparison.methods[0].name
     kinds = ("IQM of {score}", "share of seeds with {score} ≥ τ", "P(" + first + " better), {score}")
     titles = [kind.format(score=score) for score in SCORES for kind in kinds]
-    figure = make_subplots(rows=len(SCORES), cols=3, subplot_titles=titles, vertical_spacing=0.2)
+    figure: Any = make_subplots(rows=len(SCORES), cols=3, subplot_titles=titles, vertical_spacing=0.2)
     for row, score in enumerate(SCORES, start=1):
         for method in (method for method in comparison.methods if method.score == score):
             colour = colours[method.name]

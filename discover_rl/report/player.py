@@ -71,7 +71,7 @@ def player(tracks: Sequence[Track], view: View) -> "Figure":
     from plotly.subplots import make_subplots
 
     moments = moments_of(tracks)
-    figure = make_subplots(
+    figure: Any = make_subplots(
         rows=len(tracks),
         cols=len(COLUMNS),
         column_titles=COLUMNS,
@@ -269,7 +269,12 @@ def _add_backdrop(figure: "Figure", view: View, row: int, column: int) -> None:
         )
 
 
-def _dress(figure: "Figure", tracks: Sequence[Track], view: View, ranges: Sequence[tuple[float, float]]) -> None:
+def _dress(
+    figure: Any,  # noqa: ANN401 - a plotly Figure, whose stubs do not know of subplots
+    tracks: Sequence[Track],
+    view: View,
+    ranges: Sequence[tuple[float, float]],
+) -> None:
     """Axes, colour bars, names."""
     rows = len(tracks)
     last = max([1.0, *(float(curve(track.metrics, "eval/success_rate")[0].max(initial=0)) for track in tracks)])

@@ -5,11 +5,12 @@ import inspect
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, stats
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from discover_rl.goals import Environment
 from discover_rl.report.curriculum import distance_to_target
@@ -64,13 +65,14 @@ class View:
         if not known.any():
             return np.full((BINS, BINS), np.nan, dtype=np.float32)
         points, (x, y) = self.of(goals[known]), self.edges()
-        found = stats.binned_statistic_2d(points[:, 1], points[:, 0], values[known], bins=(y, x)).statistic
+        bins: Any = [y, x]  # scipy's stubs know of numbers only
+        found = stats.binned_statistic_2d(points[:, 1], points[:, 0], values[known], bins=bins).statistic
         # the grid on which the states were picked is not that of the bins: close the gaps, but do not grow
         there = ~np.isnan(found)
         closed = ndimage.binary_closing(np.pad(there, 1), np.ones((3, 3)))[1:-1, 1:-1]
         gaps = np.argwhere(closed & ~there)
         if len(gaps):
-            _, nearest = cKDTree(np.argwhere(there)).query(gaps)
+            _, nearest = KDTree(np.argwhere(there)).query(gaps)
             found[tuple(gaps.T)] = found[tuple(np.argwhere(there)[nearest].T)]
         return found.astype(np.float32)
 

@@ -88,8 +88,8 @@ def latex_table(lines: Sequence[Summary]) -> str:
 
 
 def methods_table(comparison: Comparison) -> str:
-    """Methods over all environments together, as Markdown; empty if no environment has all of them."""
-    if not comparison.methods:
+    """Methods over all environments together, as Markdown; empty for a single one, or if they share no environment."""
+    if len({method.name for method in comparison.methods}) < 2:
         return ""
     first = comparison.methods[0].name
     heads = ["method", *(f"{score}: {kind}" for score in SCORES for kind in ("IQM", f"P({first} better)"))]
@@ -100,7 +100,8 @@ def methods_table(comparison: Comparison) -> str:
             [_estimate(method.iqm), "" if better is None else _estimate(better)]
         )
     table = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows.values()]
-    over = f"{len(comparison.environments)} environments ({', '.join(comparison.environments)})"
+    places = comparison.environments
+    over = places[0] if len(places) == 1 else f"{len(places)} environments ({', '.join(places)})"
     note = (
         f"Over {over}: interquartile mean over all seeds, and the probability that a seed of {first} scores "
         "higher than one of it, averaged over environments (ties count half); 95 % stratified bootstrap intervals "

@@ -2,15 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from discover_envs.point_maze import PointMaze, PointMazeConfig
+from discover_envs.point_maze import PointMazeConfig
+from discover_rl.build import make_environment
 from discover_rl.report.scene import BINS, View, pairs, scene_of, scene_without, widened
 
 CPU = torch.device("cpu")
 
 
 def view(low=(0, 0), high=(BINS, BINS), coordinates=(0, 1)):
-    ends = (np.array(end, dtype=float) for end in (low, high))
-    return View(coordinates, *ends, "", np.zeros(2), np.zeros((0, 2)))
+    first, last = np.array(low, dtype=float), np.array(high, dtype=float)
+    return View(coordinates, first, last, "", np.zeros(2), np.zeros((0, 2)))
 
 
 @pytest.mark.parametrize(("dim", "expected"), [(1, [(0, 0)]), (2, [(0, 1)]), (3, [(0, 1), (0, 2)])])
@@ -44,10 +45,11 @@ def test_other_coordinates_are_projected():
 
 
 def test_a_maze_is_drawn_from_above_in_every_pair():
-    maze = PointMaze(PointMazeConfig(layout="generated", dim=4, radius=2, corridors=9), 2, CPU, 0)
+    config = PointMazeConfig(layout="generated", dim=4, radius=2, corridors=9)
+    maze = make_environment(config, 2, CPU, 0)
     scene = scene_of(maze)
     assert [each.coordinates for each in scene.views] == [(0, 1), (2, 3)]
-    target = np.array(maze.layout.target, dtype=float)
+    target = maze.targets()[0].double().numpy()
     for each in scene.views:
         assert each.backdrop.startswith("data:image/png;base64,")
         np.testing.assert_array_equal(each.low, [-4, -4])
