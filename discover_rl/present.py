@@ -231,7 +231,7 @@ def _scene(report: Report, found: Sequence[Curve], tracks: Sequence[Track]) -> S
     points = points[~np.isnan(points).any(-1)]
     folder = next(folder for folder in map(report.folder, found) if folder is not None)
     try:
-        config = load_config(folder.path)
+        config = load_config(folder.path, own_files=True)
         return widened(scene_of(make_environment(config.env, 1, torch.device("cpu"), 0)), points)
     except (ValueError, OSError) as error:
         report.warnings.append(f"{folder.path}: shown without its environment: {error}")
@@ -281,7 +281,7 @@ def _frontier(report: Report, groups: Sequence[Group]) -> tuple[str, list[tuple[
     if not folders:
         return None
     try:
-        config = load_config(folders[0].path)
+        config = load_config(folders[0].path, own_files=True)
         distance = scene_of(make_environment(config.env, 1, torch.device("cpu"), 0)).distance
     except (ValueError, OSError):
         return None  # told of already, where its picture is missing

@@ -23,6 +23,7 @@ examples:
   discover-rl train env=point_maze env.layout=my_maze.npz
   discover-rl train --help                   all options, groups and keys
   discover-rl train --cfg job                the resolved configuration, without training
+  discover-rl train --from runs/NAME         the same run again, beside it; KEY=VALUE changes what you like
   discover-rl train -m seed=0,1,2            one run after another, by Hydra's launchers
   discover-rl eval runs/NAME eval_episodes=200 device=cpu
   discover-rl table runs --rows rows.csv     all runs below runs/; rows.csv holds what a plot needs

@@ -10,6 +10,8 @@ from discover_rl.cli.parsing import ERRORS, fail
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from discover_rl.config import TrainConfig
+
 
 def run(arguments: list[str]) -> None:
     """Train; mistakes are told before Hydra starts."""
@@ -19,6 +21,9 @@ def run(arguments: list[str]) -> None:
     from omegaconf import DictConfig
 
     register_schemas()
+    if any(argument.split("=", 1)[0] in ("--from", "from") for argument in arguments):
+        _repeat(arguments)
+        return
     overrides = without_printing_flags(arguments)
     if not any(argument.startswith("-") for argument in overrides):  # -m sweeps, --help composes by itself
         check_overrides(overrides)
@@ -41,11 +46,51 @@ def run(arguments: list[str]) -> None:
         fail(str(failure[0]))
 
 
+def _repeat(arguments: list[str]) -> None:
+    """Train again what a run folder says, into a new folder beside it."""
+    import dataclasses
+
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from discover_rl.build import pick_device
+    from discover_rl.cli.composing import check_key
+    from discover_rl.run_folder import config_from_node, config_to_mapping, load_config, stored_versions, versions
+
+    usage = "write: discover-rl train --from RUN_DIR [KEY=VALUE ...]"
+    given = arguments.index("--from") if "--from" in arguments else -1
+    if given < 0 or given + 1 == len(arguments) or arguments[given + 1].startswith("-"):
+        raise ValueError(f"--from needs the folder of a run; {usage}")
+    source = Path(arguments[given + 1])
+    overrides = [*arguments[:given], *arguments[given + 2 :]]
+    config = load_config(source, own_files=True)
+    config = dataclasses.replace(config, run_dir=f"{source.resolve()}-repeat", resume="auto")
+    node = OmegaConf.create(config_to_mapping(config))
+    for override in overrides:
+        check_key(override, node)
+        if override.split("=", 1)[0] in ("env", "selector", "agent", "experiment"):
+            raise ValueError(f"{override!r}: --from repeats a run; keys can be changed, groups cannot; {usage}")
+    try:
+        config = config_from_node(OmegaConf.merge(node, OmegaConf.from_dotlist(overrides)))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    then, now = stored_versions(source), versions(pick_device(config.device))
+    differing = [f"{name} {then[name]} (now {now.get(name)})" for name in then if then[name] != now.get(name)]
+    if differing:
+        print(f"discover-rl: warning: {source} was made with {', '.join(differing)}", file=sys.stderr)
+    _train_config(config, "")
+
+
 def _train(composed: "DictConfig", label: str) -> float:
-    from discover_rl.run_folder import choose_folder, config_from_node
+    from discover_rl.run_folder import config_from_node
+
+    return _train_config(config_from_node(composed), label)
+
+
+def _train_config(config: "TrainConfig", label: str) -> float:
+    from discover_rl.run_folder import choose_folder
     from discover_rl.train import train
 
-    config = config_from_node(composed)
     run_dir, resume = choose_folder(config, label)
     if resume:
         print(f"going on from {run_dir}")
