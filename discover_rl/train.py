@@ -36,6 +36,7 @@ from discover_rl.selectors import Candidates, SelectorState
 from discover_rl.snapshots import Snapshots, map_values
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
+PICTURE_SECONDS = 60.0  # at least, between two pictures of a running training; one takes about a second
 
 
 class Trainer:
@@ -257,6 +258,7 @@ class Trainer:
         ):
             evaluation = None
             start, steps_before = time.monotonic(), self.num_timesteps
+            drawn = start
             while self.num_timesteps < total and not self.solved:
                 self.train_round()
                 evaluates = self._due(config.eval_interval, total)
@@ -274,10 +276,13 @@ class Trainer:
                         self._map_values(self.solved or self.num_timesteps >= total)
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
+                    if evaluation is not None and time.monotonic() - drawn >= PICTURE_SECONDS:
+                        self._save_pictures(run_dir, evaluation, writer, self.seeds[:1])
+                        drawn = time.monotonic()
                 if self._due(config.save_interval, total) or self.solved:
                     self.save(run_dir)
             if evaluation is not None:
-                self._save_pictures(run_dir, evaluation, writer)
+                self._save_pictures(run_dir, evaluation, writer, self.seeds)
 
     @property
     def seeds(self) -> list[int]:
@@ -319,9 +324,11 @@ class Trainer:
                 f"{self.num_timesteps} steps; lower agent.learning_rate, or look at what the environment returns"
             )
 
-    def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
+    def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter, drawn: list[int]) -> None:
         title = f"{self.config.selector.name} on {self.config.env.name}"
-        figures = save_pictures(run_dir, self.seeds, self.snapshots.goals, self.eval_env, evaluation.achieved, title)
+        figures = save_pictures(
+            run_dir, self.seeds, self.snapshots.goals, self.eval_env, evaluation.achieved, title, drawn
+        )
         for seed, figure in figures.items():
             writer.figure(self.num_timesteps, "goal/curriculum", figure, seed)
 

@@ -84,6 +84,12 @@ def tiny_config(rounds: int = 4, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**defaults, **values})
 
 
+@pytest.fixture(scope="session")
+def tiny_settings() -> Callable[..., TrainConfig]:
+    """``tiny_config`` as it is, for what lives longer than a test or wants the pictures."""
+    return tiny_config
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainConfig]:
     """Without pictures, which take longer than the training; the tests of the command line draw them."""

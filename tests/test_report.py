@@ -24,17 +24,15 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, tiny_settings):
     """Discover and HER with two seeds each on a maze, and a run in three dimensions."""
-    from tests.conftest import tiny_config  # the fixture ``tiny`` lives for one test only
-
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "_save_pictures", lambda *_: None)
-        train(tiny_config(4), folder / "plane" / "discover")
-        train(tiny_config(4, selector=HER()), folder / "plane" / "her")
+        train(tiny_settings(4), folder / "plane" / "discover")
+        train(tiny_settings(4, selector=HER()), folder / "plane" / "her")
         space = PointMazeConfig(layout="generated", dim=3, radius=2, corridors=4, max_episode_steps=8)
-        train(tiny_config(4, env=space, selector=Discover(), seeds=1), folder / "space")
+        train(tiny_settings(4, env=space, selector=Discover(), seeds=1), folder / "space")
     return folder
 
 
