@@ -214,6 +214,26 @@ def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [key for key in a if key not in FREE_KEYS and a[key] != b[key]]
 
 
+def first_folder(config: TrainConfig, label: str = "") -> Path:
+    """Where the first run of a configuration is written: ``run_dir``, or a name that follows from everything else.
+
+    Args:
+        config: The configuration.
+        label: Name of the environment for the folder; ``config.env.name`` if empty.
+    """
+    name = (label or config.env.name).replace("/", "_")
+    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
+    return Path(config.run_dir) if config.run_dir else Path("runs") / stem
+
+
+def is_done(config: TrainConfig, label: str = "") -> bool:
+    """Whether the first run of this configuration is there, trained to the end."""
+    run_dir = first_folder(config, label)
+    if not (run_dir / CONFIG).is_file() or differing_keys(load_config(run_dir), config):
+        return False
+    return is_finished(run_dir, config.num_timesteps)
+
+
 def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """Where a run is written, and whether it goes on from a checkpoint there.
 
@@ -239,9 +259,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         if not (run_dir / CHECKPOINT).is_file():
             raise ValueError(f"resume={run_dir}: there is no {CHECKPOINT} to go on from")
         return run_dir, True
-    name = (label or config.env.name).replace("/", "_")
-    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
-    first = Path(config.run_dir) if config.run_dir else Path("runs") / stem
+    first = first_folder(config, label)
     for number in range(1, 10_000):
         run_dir = first if number == 1 else first.with_name(f"{first.name}-{number}")
         if not (run_dir / CONFIG).exists():

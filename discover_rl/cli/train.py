@@ -31,13 +31,16 @@ def run(arguments: list[str]) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(recipes_dir()), config_name="train")
     def job(config: DictConfig) -> float | None:
-        label = HydraConfig.get().runtime.choices.get("env", "")
+        hydra_config = HydraConfig.get()
+        label, sweep = hydra_config.runtime.choices.get("env", ""), hydra_config.mode is RunMode.MULTIRUN
         try:
-            return _train(config, label)
+            return _train(config, label, sweep)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if sweep:
                 print(f"discover-rl: {error}", file=sys.stderr)
+            if sweep and hydra_config.runtime.choices.get("hydra/launcher") != "basic":
+                raise  # on another machine nobody looks into ``failure``
             return None
 
     sys.argv = ["discover-rl train", *arguments]
@@ -81,10 +84,28 @@ def _repeat(arguments: list[str]) -> None:
     _train_config(config, "")
 
 
-def _train(composed: "DictConfig", label: str) -> float:
-    from discover_rl.run_folder import config_from_node
+def _train(composed: "DictConfig", label: str, sweep: bool = False) -> float:
+    """Train one configuration; in a sweep what is there already is left alone, so that the same sweep can go on."""
+    from discover_rl.run_folder import config_from_node, first_folder, is_done
 
-    return _train_config(config_from_node(composed), label)
+    config = config_from_node(composed)
+    if sweep and config.resume == "auto" and is_done(config, label):
+        print(f"there already: {first_folder(config, label)}")
+        return _last_success(first_folder(config, label))
+    return _train_config(config, label)
+
+
+def _last_success(run_dir: Path) -> float:
+    """Mean over seeds of the success at the last evaluation."""
+    import numpy as np
+
+    from discover_rl.report import read_metrics, select_seed
+    from discover_rl.run_folder import METRICS
+
+    metrics = read_metrics(run_dir / METRICS)
+    return float(
+        np.mean([select_seed(metrics, seed)["eval/success_rate"][-1] for seed in np.unique(metrics["seed"]).tolist()])
+    )
 
 
 def _train_config(config: "TrainConfig", label: str) -> float:
@@ -102,20 +123,14 @@ def _train_config(config: "TrainConfig", label: str) -> float:
 
 def _print_where(run_dir: Path, seeds: list[int]) -> float:
     """Say how it ended and where everything is; returns the last success rate, for a tuner."""
-    import numpy as np
-
-    from discover_rl.report import read_metrics, select_seed
     from discover_rl.report.pictures import picture_path
     from discover_rl.run_folder import CHECKPOINT, METRICS
 
-    metrics = read_metrics(run_dir / METRICS)
-    last = [select_seed(metrics, seed)["eval/success_rate"][-1] for seed in seeds]
-    print(
-        f"\nsuccess on the target: {np.mean(last):.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else "")
-    )
+    last = _last_success(run_dir)
+    print(f"\nsuccess on the target: {last:.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""))
     print(f"  checkpoint   {run_dir / CHECKPOINT}")
     print(f"  metrics      {run_dir / METRICS}")
     print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
     print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
     print(f"evaluate it again: discover-rl eval {run_dir}")
-    return float(np.mean(last))
+    return last
