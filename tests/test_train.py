@@ -546,3 +546,25 @@ def test_a_small_maze_is_solved_and_training_stops_early(tiny, tmp_path):
     assert (evaluated[-3:] >= 0.9).all()
     assert evaluated[0] < 0.9
     assert (tmp_path / "run" / CHECKPOINT).is_file()
+
+
+def test_tensorboard_shows_curves_and_the_picture_while_it_trains(tiny_settings, monkeypatch, tmp_path):
+    """What stands in the log in the middle of a training is what a person sees then."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr("discover_rl.train.PICTURE_SECONDS", 0.0)
+    train_round, seen = Trainer.train_round, {}
+
+    def looked_at(self):
+        if self.rounds == 3:
+            events = EventAccumulator(str(tmp_path / "tensorboard" / "seed_0"))
+            events.Reload()
+            seen["images"] = [image.step for image in events.Images("goal/curriculum")]
+            seen["alpha"] = [scalar.step for scalar in events.Scalars("goal/alpha")]
+            seen["success"] = [scalar.step for scalar in events.Scalars("eval/success_rate")]
+            seen["file"] = (tmp_path / "curriculum.png").is_file()
+        train_round(self)
+
+    monkeypatch.setattr(Trainer, "train_round", looked_at)
+    train(tiny_settings(4, seeds=1), tmp_path)
+    assert seen == {"images": [96, 144], "alpha": [48, 96, 144], "success": [96], "file": True}
