@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from discover_envs.mujoco_maze.ant import AntMazeConfig
+from discover_envs.mujoco_maze.ant import AntMaze, AntMazeConfig
 from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.build import make_environment
@@ -41,7 +41,7 @@ def ant(layout="umaze", **changes):
 @pytest.mark.parametrize("goals", ["xy", "full_state"])
 def test_the_point_is_asked_where_the_ant_is(saved, goals):
     trainer, run_dir = saved(point())
-    env = make_environment(ant(goals=goals), 1, CPU, 0)
+    env = AntMaze(ant(goals=goals), 1, CPU, 0)
     prior = Prior(run_dir, env, 4, CPU)
     # the target's cell, one cell below it in the wall's shadow, and the start, in metres of the ant
     places = torch.tensor([[-4.0, 4.0], [4.0, 0.0], [-4.0, -4.0]])
@@ -70,11 +70,11 @@ def test_training_uses_it_for_relevance_alone(saved, tiny):
         trainer.train_round()
     ours, plain = with_prior.candidates(), without.candidates()
     assert torch.equal(ours.goals, plain.goals)
+    assert ours.start and plain.start and ours.target and plain.target and with_prior.prior
     assert torch.equal(ours.start.mean, plain.start.mean)
     assert not torch.allclose(ours.target.mean, plain.target.mean)
-    torch.testing.assert_close(
-        ours.target.mean, with_prior.prior.relevance(ours.goals, with_prior.env.targets()[0].expand_as(ours.goals)).mean
-    )
+    relevance = with_prior.prior.relevance(ours.goals, with_prior.env.targets()[0].expand_as(ours.goals))
+    torch.testing.assert_close(ours.target.mean, relevance.mean)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
     Args:
         path: Where.
         frames: Pictures of one size, a multiple of 16 along each axis.
-        fps: Pictures per second.
+        fps: Pictures per second; rounded to a whole number.
 
     Raises:
         RuntimeError: If imageio-ffmpeg, which brings ffmpeg, is not installed.
@@ -73,7 +73,7 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
     for frame in frames:
         if writer is None:
             height, width, _ = frame.shape
-            writer = write_frames(str(path), (width, height), fps=fps, quality=7)
+            writer = write_frames(str(path), (width, height), fps=round(fps), quality=7)
             writer.send(None)
         writer.send(np.ascontiguousarray(frame))
     if writer is not None:

@@ -1,4 +1,6 @@
 """The ant: a ball with four legs of two joints, in geometry, masses, gears and damping that of Gymnasium's Ant."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import math
 from dataclasses import dataclass
@@ -92,8 +94,8 @@ ANT = Body(
         "z velocity [m/s]",
         *(f"angular velocity {axis} [rad/s]" for axis in "xyz"),
         *(f"{joint} velocity [rad/s]" for joint in JOINTS),
-    ),  # fmt: skip
-    scales=(1.0,) * 5 + (1.0,) * 8 + (2.0, 2.0, 2.0) + (5.0,) * 11,
+    ),
+    scales=(*[1.0] * 13, *[2.0] * 3, *[5.0] * 11),
     speed=2.0,
     upright=3,
 )

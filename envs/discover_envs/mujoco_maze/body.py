@@ -1,4 +1,6 @@
 """What a body is to a maze: how it is built, how it starts, and how large its numbers are."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
 """Pictures of a world as a camera sees it."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import functools
 import importlib

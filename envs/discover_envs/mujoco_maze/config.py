@@ -80,10 +80,18 @@ class MujocoMazeConfig:
 
     def __post_init__(self) -> None:
         what = self.name.replace("_", " ")
-        for key, bound in (
-            ("radius", 1), ("corridors", 1), ("dead_ends", 0), ("layout_seed", 0), ("max_episode_steps", 1),
-            ("frame_skip", 1), ("iterations", 1), ("ls_iterations", 1), ("num_threads", 0), ("nconmax", 1), ("njmax", 1),
-        ):  # fmt: skip
+        ones = (
+            "radius",
+            "corridors",
+            "max_episode_steps",
+            "frame_skip",
+            "iterations",
+            "ls_iterations",
+            "nconmax",
+            "njmax",
+        )
+        bounds = dict.fromkeys(ones, 1) | {"dead_ends": 0, "layout_seed": 0, "num_threads": 0}
+        for key, bound in bounds.items():
             if getattr(self, key) < bound:
                 raise ValueError(f"{what}: {key} must be at least {bound}, got {getattr(self, key)}")
         for key in ("cell_size", "wall_height", "success_radius", "timestep", "velocity_limit", "pose_tolerance"):

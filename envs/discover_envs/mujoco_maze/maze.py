@@ -1,4 +1,6 @@
 """The environment: a body in a maze, simulated by one of the two steppers."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import math
 from typing import TYPE_CHECKING, Any, ClassVar

@@ -1,4 +1,6 @@
 """The one builder: a body, a grid of walls and a floor become a MuJoCo model."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 from dataclasses import dataclass
 

@@ -1,4 +1,6 @@
 """Native MuJoCo on the CPU, its own threads stepping all worlds."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import copy
 import os

@@ -1,4 +1,6 @@
 """A point mass driven by two forces, the body of Gymnasium-Robotics' PointMaze: 4.2 kg, 100 N, damping 1 N s/m."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,6 @@
 """What moves the worlds: the contract of the two steppers, and which of them a device gets."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 from typing import Protocol, runtime_checkable
 
@@ -64,6 +66,7 @@ def make_stepper(
         from discover_envs.mujoco_maze.warp_stepper import WarpStepper
     except ImportError as error:
         raise ValueError(
-            f"MuJoCo Warp is not installed ({error}); pip install 'discover-rl[gpu]', or train on the CPU with device=cpu"
+            f"MuJoCo Warp is not installed ({error}); pip install 'discover-rl[gpu]', or train on the CPU with "
+            "device=cpu"
         ) from error
     return WarpStepper(model, num_envs, frame_skip, device, nconmax, njmax)

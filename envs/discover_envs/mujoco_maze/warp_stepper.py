@@ -1,4 +1,6 @@
 """MuJoCo Warp: all worlds on one CUDA device, an environment step as one CUDA graph, tensors shared with torch."""
+# pyright: reportAttributeAccessIssue=false
+# (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import contextlib
 import gc

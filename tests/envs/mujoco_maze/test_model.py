@@ -1,4 +1,5 @@
 """The models against those that they are to be compared with."""
+# pyright: reportAttributeAccessIssue=false
 
 from pathlib import Path
 
