@@ -142,7 +142,7 @@ def load_run(
     Raises:
         ValueError: If the folder is not that of a run, or its networks do not fit its configuration.
     """
-    config = load_config(run_dir)
+    config = load_config(run_dir, own_files=True)
     episodes = config.eval_episodes if eval_episodes is None else eval_episodes
     if episodes < 1:
         raise ValueError(f"eval_episodes must be at least 1, got {episodes}")

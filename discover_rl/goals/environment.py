@@ -164,7 +164,11 @@ class Drawable(Protocol):
     """Optional: an environment that can draw its goal space from above, for pictures of the curriculum."""
 
     def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes, imported by pictures only
-        """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``."""
+        """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``.
+
+        An environment that can draw others too takes them as ``coordinates=(i, j)``, (0, 1) by default; reports of
+        goal spaces of more than two dimensions ask for them then.
+        """
         ...
 
 

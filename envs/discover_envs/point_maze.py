@@ -235,27 +235,28 @@ class PointMaze:
         index = _position_among(keys, self._free_keys)
         return self._steps_to_target[index].masked_fill(self._free_keys[index] != keys, math.inf)
 
-    def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes
-        """Draw the maze on a matplotlib ``Axes``; beyond 2-D, seen along all but the first two coordinates.
+    def draw(self, axes: Any, coordinates: tuple[int, int] = (0, 1)) -> None:  # noqa: ANN401 - a matplotlib Axes
+        """Draw the maze on a matplotlib ``Axes``; beyond 2-D, seen along all but two coordinates.
 
         Walls are grey and free cells white. Beyond 2-D a column of cells is the lighter the more of them
         are free. The start is a dot, the target a star inside its success radius.
         """
         layout, radius = self.layout, self.layout.radius
         free = np.zeros((layout.side, layout.side))
-        np.add.at(free, tuple((layout.cells[:, :2] + radius + 1).T), 1.0)
+        np.add.at(free, tuple((layout.cells[:, list(coordinates)] + radius + 1).T), 1.0)
         # Free cells span 0.75 to 1 and walls are grey, so that one free cell in ten dimensions still shows.
         shade = np.where(free > 0, 0.75 + 0.25 * free / free.max(), 0.45)
         ends = np.arange(1, radius + 3)
         edges = np.concatenate([-ends[::-1], ends])  # cell 0 reaches from -1 to 1
         axes.pcolormesh(edges, edges, shade.T, cmap="gray", vmin=0, vmax=1)
         axes.plot(0, 0, "o", color="tab:blue", label="start")
-        axes.plot(*layout.target[:2], "*", color="tab:red", markersize=12, label="target")
+        target = [layout.target[i] for i in coordinates]
+        axes.plot(*target, "*", color="tab:red", markersize=12, label="target")
         around = np.linspace(0, 2 * np.pi, 65)
         reach = self.goal_space.radius
         axes.plot(
-            layout.target[0] + reach * np.cos(around),
-            layout.target[1] + reach * np.sin(around),
+            target[0] + reach * np.cos(around),
+            target[1] + reach * np.sin(around),
             color="tab:red",
         )
         axes.set_aspect("equal")
