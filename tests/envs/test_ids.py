@@ -88,7 +88,7 @@ def test_specs(id_):
     assert again.render().shape == (480, 480, 3)
     envs: Any = gym.make_vec(id_, num_envs=2)
     assert type(envs) is GoalVectorEnv and envs.max_episode_steps == limit
-    actions = np.random.default_rng(0).uniform(-1, 1, (3, *envs.action_space.shape)).astype(np.float32)
+    actions = np.random.default_rng(0).uniform(-1, 1, (3, 2, *env.action_space.shape)).astype(np.float32)
     together = [envs.reset(seed=3)[0], *(envs.step(action)[0] for action in actions)]
     for index in range(2):
         alone = [env.reset(seed=3 + index)[0], *(env.step(action[index])[0] for action in actions)]
