@@ -8,9 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents import Agent
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources
+from discover_rl.build import make_agent, make_environment, random_sources
 from discover_rl.checkpoint import load_checkpoint
-from discover_rl.config import TrainConfig
+from discover_rl.config import TrainConfig, pick_device
 from discover_rl.goals import Environment
 from discover_rl.run_folder import MODEL, load_config
 
@@ -142,7 +142,7 @@ def load_run(
     Raises:
         ValueError: If the folder is not that of a run, or its networks do not fit its configuration.
     """
-    config = load_config(run_dir)
+    config = load_config(run_dir, own_files=True)
     episodes = config.eval_episodes if eval_episodes is None else eval_episodes
     if episodes < 1:
         raise ValueError(f"eval_episodes must be at least 1, got {episodes}")
