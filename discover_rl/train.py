@@ -30,7 +30,7 @@ from discover_rl.nets import Captured
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import save_pictures
-from discover_rl.rounds import Round, batches_per_update, exploration_scale, mean_where
+from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
 from discover_rl.selectors import Candidates, SelectorState
 from discover_rl.snapshots import Snapshots, map_values
@@ -150,7 +150,12 @@ class Trainer:
         begins = (self.buffer.size < config.learning_starts).expand(lead)
         wander = begins
         noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
+        patience = give_up_steps(self.num_envs, self.num_steps, config.patience, self.device)
+        age = torch.zeros_like(first, dtype=torch.float32)
         for t in range(self.num_steps):
+            if config.patience < 1:
+                wander = wander | ((age >= patience) & ~own_target)
+                age = age + 1
             policy, random = self.agent.explore(observation, goal, noise), self.random_actions(lead)
             action = torch.where(wander[..., None], random, policy)
             step = self.env.step(action.flatten(0, 1))
@@ -176,6 +181,7 @@ class Trainer:
             if self.env.ends_early or self.env.terminate_on_success:
                 observation = self.env.reset(ended.flatten()).unflatten(0, lead)
                 wander = torch.where(ended, begins, wander)
+                age = torch.where(ended, 0.0, age)
                 # an episode that begins in the middle of a round keeps the chosen goal, or has a target of its own
                 state.targets.copy_(self.env.targets().unflatten(0, lead))
                 state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
@@ -210,6 +216,7 @@ class Trainer:
         adapted = self.selector.update(self.selector_state, self.round.selected_success, self.round.commanded_success)
         for old, new in zip(self.selector_state, adapted, strict=True):
             old.copy_(new)
+        self.agent.settle(self.selector_state.mastery)
 
     def learn(self) -> None:
         """The gradient steps of a round."""

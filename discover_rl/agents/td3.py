@@ -130,6 +130,12 @@ class TD3:
         for first in range(0, count, delay):
             self.learner(minibatches, first)
 
+    @torch.no_grad()
+    def settle(self, mastery: Float[Tensor, "run"]) -> None:
+        """Learn at a pace between ``learning_rate`` (nothing mastered) and ``mastered_learning_rate``."""
+        fast, slow = self.config.learning_rate, self.config.mastered_learning_rate
+        self.networks.learning_rates.copy_(fast + (slow - fast) * mastery)
+
     def compile(self) -> None:
         """Pass the plain updates through torch.compile; the fused ones are compiled as they are."""
         self.learner.compile()
@@ -145,9 +151,13 @@ class TD3:
         return {"actor": self.networks.actor, "critics": self.networks.critics}
 
     def state(self) -> dict[str, Tensor]:
-        """Targets and Adam's moments."""
+        """Targets, Adam's moments and step sizes."""
         networks = self.networks
-        tensors = {"target_actor": networks.target_actor, "target_critics": networks.target_critics}
+        tensors = {
+            "target_actor": networks.target_actor,
+            "target_critics": networks.target_critics,
+            "learning_rates": networks.learning_rates,
+        }
         for name, optimizer in (("actor", networks.actor_adam), ("critics", networks.critic_adam)):
             (moments,) = optimizer.state.values()
             tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
