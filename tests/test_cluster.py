@@ -1,4 +1,4 @@
-"""A sweep over Ray, on a cluster of this machine that the test starts; a worker is killed in the middle."""
+"""A sweep over a Ray cluster, which the test starts on this machine; a worker is killed in the middle."""
 
 import csv
 import importlib.util
@@ -68,7 +68,7 @@ def sweep(cluster, tiny_arguments, tmp_path):
 
     def start(*changes):
         arguments = [*tiny_arguments, "selector=random", "seed=0,5", "save_interval=1", "num_timesteps=2400"]
-        launcher = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster}"]
+        launcher = ["hydra/launcher=ray_cluster", f"hydra.launcher.ray.init.address={cluster}"]
         command = [sys.executable, "-m", "discover_rl", "train", "-m", *launcher, *arguments, *changes]
         with (tmp_path / "sweep.log").open("a") as log:
             return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)
