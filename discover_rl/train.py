@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents.agent import copy_into
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
+from discover_rl.build import make_agent, make_environment, random_sources, validate
 from discover_rl.checkpoint import (
     CheckpointError,
     generator_tensors,
@@ -23,16 +23,17 @@ from discover_rl.checkpoint import (
     restore_generators,
     save_checkpoint,
 )
-from discover_rl.config import TrainConfig
+from discover_rl.config import TrainConfig, pick_device
 from discover_rl.evaluate import Evaluation, evaluate
-from discover_rl.goals import true_distance
+from discover_rl.goals import Environment, true_distance
 from discover_rl.nets import Captured
+from discover_rl.prior import Prior
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import save_pictures
 from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
-from discover_rl.selectors import Candidates, SelectorState
+from discover_rl.selectors import Candidates, Estimate, SelectorState
 from discover_rl.snapshots import Snapshots, map_values
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
@@ -64,6 +65,7 @@ class Trainer:
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
         self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
+        self.prior = Prior(Path(config.prior), self.env, self.num_runs, self.device) if config.prior else None
         self.selector = config.selector
         self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
         self.buffer = ReplayBuffer(
@@ -85,15 +87,14 @@ class Trainer:
         self._capture()
 
     def _capture(self) -> None:
-        capture = partial(
-            Captured,
-            generators=[*self.generators.values(), self.env.generator],
-            enabled=self.config.cudagraphs and self.device.type == "cuda",
-        )
+        enabled = self.config.cudagraphs and self.device.type == "cuda"
+        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
+        step_by_step = partial(capture, enabled=enabled and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
-        self._choose_goals = capture(self.choose_goals)
-        self._roll_out = capture(self.roll_out)
+        self._choose_goals = step_by_step(self.choose_goals)
+        self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
         self._update = capture(lambda: self.agent.update(self.sample()))
 
@@ -133,10 +134,16 @@ class Trainer:
             goals=goals,
             valid=valid,
             start=self.agent.values(starts, goals) if values else None,
-            target=self.agent.values(visited, targets) if values else None,
+            target=self._relevance(visited, goals, targets) if values else None,
             desired=state.targets,
             distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
         )
+
+    def _relevance(
+        self, visited: Float[Tensor, "run cand obs"], goals: Float[Tensor, "run cand goal"], targets: Tensor
+    ) -> Estimate:
+        """V(g, g*) of the own critics, or of those of ``prior``."""
+        return self.agent.values(visited, targets) if self.prior is None else self.prior.relevance(goals, targets)
 
     @torch.no_grad()
     def roll_out(self) -> None:
@@ -276,6 +283,7 @@ class Trainer:
                     row["time/time_elapsed"] = elapsed
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
+                        self._monitor(self.eval_env)
                         row |= _to_numpy(evaluation.metrics())
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
@@ -314,6 +322,7 @@ class Trainer:
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
+        row |= self._monitor(self.env)
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
         self.snapshots.goals.add(self.num_timesteps, chosen, self.round.reached)
         return row
@@ -323,6 +332,12 @@ class Trainer:
             state = self.round
             found = map_values(self.agent, self.buffer, self.space, state.observation[:, 0], state.targets[:, 0])
             self.snapshots.maps.add(self.num_timesteps, *found)
+
+    def _monitor(self, env: Environment) -> dict[str, Float[np.ndarray, "run"] | float]:
+        """What the environment counted since the last call, summed over those of a run; see ``Monitored``."""
+        monitor = getattr(env, "monitor", None)
+        counts = {} if monitor is None else monitor()
+        return _to_numpy({tag: count.unflatten(0, (self.num_runs, -1)).sum(1) for tag, count in counts.items()})
 
     def _check_finite(self, name: str, finite: Bool[np.ndarray, "run"]) -> None:
         if not finite.all():

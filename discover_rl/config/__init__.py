@@ -1,5 +1,6 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
+from discover_rl.config.device import pick_device
 from discover_rl.config.plugins import UnknownPluginError, did_you_mean, load_plugin, plugin_names
 from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
 
@@ -9,6 +10,7 @@ __all__ = [
     "UnknownPluginError",
     "did_you_mean",
     "load_plugin",
+    "pick_device",
     "plugin_names",
     "schema_node",
 ]

@@ -54,6 +54,8 @@ class TrainConfig:
         batch_size: Transitions in an update.
         buffer_size: Transitions kept per run.
         learning_starts: Steps of uniformly random actions before learning begins.
+        prior: Folder of a run in the same maze, with another body, whose critics say how relevant a goal is to the
+            target instead of the own ones (see ``discover_rl/prior.py``); none if empty.
         num_candidates: Achieved goals among which the selector chooses, drawn anew each round from the whole buffer;
             too few, and what was found at the frontier yesterday is rarely among them.
         after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
@@ -95,6 +97,7 @@ class TrainConfig:
     batch_size: int = 256
     buffer_size: int = 1_000_000
     learning_starts: int = 6_400
+    prior: str = ""
     num_candidates: int = 20_000
     after_goal: str = "random"
     patience: float = 0.4
