@@ -59,8 +59,8 @@ def _repeat(arguments: list[str]) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from discover_rl.config.device import pick_device
     from discover_rl.cli.composing import check_key
+    from discover_rl.config import pick_device
     from discover_rl.run_folder import config_from_node, config_to_mapping, load_config, stored_versions, versions
 
     usage = "write: discover-rl train --from RUN_DIR [KEY=VALUE ...]"
