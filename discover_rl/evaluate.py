@@ -129,7 +129,9 @@ def evaluate_run(
         raise ValueError(f"eval_episodes must be at least 1, got {episodes}")
     where = pick_device(device)
     sources = random_sources(seed, where)
-    env = make_environment(config.env, config.seeds * episodes, where, sources.eval_seed)
+    env = make_environment(
+        config.env, config.seeds * episodes, where, sources.eval_seed, config.goal_space, config.target
+    )
     agent = make_agent(config.agent, env, config.seeds, sources)
     tensors, _ = load_checkpoint(run_dir / MODEL, where)
     agent.load(tensors)

@@ -1,6 +1,15 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
-from discover_rl.config.plugins import UnknownPluginError, did_you_mean, load_plugin, plugin_names
+from discover_rl.config.plugins import (
+    UnknownPluginError,
+    did_you_mean,
+    is_dotted_path,
+    load_object,
+    load_plugin,
+    plugin_names,
+    settings_of,
+    settings_schema,
+)
 from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
 
 __all__ = [
@@ -8,7 +17,11 @@ __all__ = [
     "TrainConfig",
     "UnknownPluginError",
     "did_you_mean",
+    "is_dotted_path",
+    "load_object",
     "load_plugin",
     "plugin_names",
     "schema_node",
+    "settings_of",
+    "settings_schema",
 ]

@@ -1,7 +1,7 @@
 """What every selector is given, what it answers, and the contract it keeps."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -78,6 +78,7 @@ class SelectorState(NamedTuple):
     mastery: Float[Tensor, "*lead"]
 
 
+@runtime_checkable
 class Selector(Protocol):
     """The contract. A selector is a frozen dataclass: its fields are its configuration.
 
