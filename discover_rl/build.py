@@ -111,8 +111,9 @@ def make_environment(
     own = getattr(env, "goal_space", None)
     space = own if goal_space is None else make_goal_space(goal_space, env.observation_dim)
     if space is None:
+        reason = getattr(env, "no_goals", "") or f"{name} has no goals of its own"
         raise ValueError(
-            f"{name} has no goals of its own; name a goal space and a target, e.g. goal_space=box "
+            f"{reason}; name a goal space and a target, e.g. goal_space=box "
             "goal_space.indices=[0] goal_space.radius=0.1 target=[1.0]"
         )
     where = name if goal_space is None else f"{type(space).__name__} in {name}"

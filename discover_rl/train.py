@@ -95,15 +95,14 @@ class Trainer:
         self._capture()
 
     def _capture(self) -> None:
-        capture = partial(
-            Captured,
-            generators=[*self.generators.values(), self.env.generator],
-            enabled=self.config.cudagraphs and self.device.type == "cuda",
-        )
+        enabled = self.config.cudagraphs and self.device.type == "cuda"
+        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
+        step_by_step = partial(capture, enabled=enabled and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
-        self._choose_goals = capture(self.choose_goals)
-        self._roll_out = capture(self.roll_out)
+        self._choose_goals = step_by_step(self.choose_goals)
+        self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
         self._update = capture(lambda: self.agent.update(self.sample()))
 

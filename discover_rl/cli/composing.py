@@ -177,6 +177,8 @@ def _check_key(argument: str, config: "DictConfig") -> None:
         return
     node, parent = config, ""
     for part in key.split("."):
+        if isinstance(node, DictConfig) and not OmegaConf.is_struct(node):
+            return  # a plain dict takes any key
         allowed = [str(name) for name in node] if isinstance(node, DictConfig) else []
         if part not in allowed:
             raise ValueError(

@@ -53,7 +53,7 @@ def _train(composed: "DictConfig", label: str) -> float:
     from discover_rl.train import train
 
     config = config_from_node(composed)
-    run_dir, resume = choose_folder(config, label)
+    run_dir, resume = choose_folder(config, getattr(config.env, "id", "") or label)
     if resume:
         print(f"going on from {run_dir}")
     trainer = train(config, run_dir, resume)

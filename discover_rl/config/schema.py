@@ -159,4 +159,8 @@ def schema_node(dataclass_type: type, name: str = "") -> DictConfig:
     OmegaConf.set_readonly(node, False)
     if name:
         node.name = name
+    for key in node:  # a plain dict takes any key, as the arguments of an environment need it
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and OmegaConf.get_type(child) is dict:
+            OmegaConf.set_struct(child, False)
     return node

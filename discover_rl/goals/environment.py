@@ -36,8 +36,9 @@ class Environment(Protocol):
     """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
 
     On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
-    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``. What
-    they return is never written to later. A full ``reset`` forgets everything but the generator.
+    addresses, read nothing back, and draw only from ``generator``. An environment that cannot be captured says so
+    with an attribute ``capturable = False``; the loop then calls it step by step, and still captures the updates.
+    What they return is never written to later. A full ``reset`` forgets everything but the generator.
 
     Attributes:
         num_envs: Number of environments that step together.
