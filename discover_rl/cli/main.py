@@ -15,10 +15,13 @@ verbs:
   eval RUN_DIR [KEY=VALUE ...]               evaluate the networks of a run on its target
   table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
+  check-env MODULE:ENV [KEY=VALUE ...]       what is wrong with an environment or a goal space of yours
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
   discover-rl train env=point_maze env.layout=my_maze.npz
+  discover-rl train env=my_module:MyEnv goal_space=my_module:MyGoals
+  discover-rl train env=gymnasium env.id=FetchReach-v4
   discover-rl train --help                   all options, groups and keys
   discover-rl train --cfg job                the resolved configuration, without training
   discover-rl train -m seed=0,1,2            one run after another, by Hydra's launchers
@@ -27,7 +30,7 @@ examples:
   discover-rl bench --help                   what is measured, and the options
 """
 
-VERBS = ("train", "eval", "table", "bench")  # each a module of this package with a function ``run``
+VERBS = ("train", "eval", "table", "bench", "check-env")  # each a module of this package with a function ``run``
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
