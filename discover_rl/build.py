@@ -7,15 +7,17 @@ import numpy as np
 import torch
 
 from discover_rl.agents import (
+    DQN,
     TD3,
     Agent,
+    DQNConfig,
+    Generators,
     RandomAgent,
     RandomConfig,
     TD3Config,
     ZeroAgent,
     ZeroConfig,
 )
-from discover_rl.agents.td3 import Generators
 from discover_rl.config import TrainConfig, load_plugin
 from discover_rl.goals import Environment, Retargeted, check_goal_space
 from discover_rl.selectors import Selector
@@ -173,9 +175,18 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
     """Build the agent whose configuration this is.
 
     Raises:
-        ValueError: If the type of the configuration is unknown.
+        ValueError: If the type of the configuration is unknown, or the agent is not one for these actions.
     """
     generators = sources.generators
+    discrete = getattr(env, "discrete_actions", False)
+    learners = {TD3Config: "continuous", DQNConfig: "discrete"}
+    kind = "discrete" if discrete else "continuous"
+    if learners.get(type(config), kind) != kind:
+        right = "dqn" if discrete else "td3"
+        raise ValueError(
+            f"agent={config.name} is for {learners[type(config)]} actions, these are {kind}; use agent={right}"
+        )
+    draws = Generators(generators["init"], generators["explore"], generators["learn"])
     match config:
         case TD3Config():
             return TD3(
@@ -185,13 +196,23 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
                 env.action_dim,
                 env.goal_space.dim,
                 env.terminate_on_success,
-                Generators(generators["init"], generators["explore"], generators["learn"]),
+                draws,
+            )
+        case DQNConfig():
+            return DQN(
+                config,
+                num_runs,
+                env.observation_dim,
+                env.action_dim,
+                env.goal_space.dim,
+                env.terminate_on_success,
+                draws,
             )
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])
         case RandomConfig():
             return RandomAgent(num_runs, env.action_dim, generators["explore"])
-    raise ValueError(f"agent: unknown configuration {config!r}; choose agent=td3, zero or random")
+    raise ValueError(f"agent: unknown configuration {config!r}; choose agent=td3, dqn, zero or random")
 
 
 def validate(config: TrainConfig) -> None:

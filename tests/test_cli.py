@@ -65,7 +65,7 @@ def test_an_unknown_verb_is_said(fails):
             "env=point_maze/spirall",
             "env is 'point_maze/spirall'; did you mean 'point_maze/spiral'?; allowed: point_maze,",
         ),
-        ("agent=dqn", "agent is 'dqn'; allowed: random, td3, zero"),
+        ("agent=ppo", "agent is 'ppo'; allowed: dqn, random, td3, zero"),
         (
             "experiment=papers",
             "experiment is 'papers'; did you mean 'paper'?; allowed: maze, maze_10d, ",

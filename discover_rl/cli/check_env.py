@@ -30,11 +30,12 @@ def run(arguments: list[str]) -> None:
     overrides = register_dotted_paths([*_choice(arguments[0]), *arguments[1:]])
     check_overrides(overrides)
     config = composed(overrides)
-    problems = _problems(config)
+    problems, discrete = _problems(config)
     for problem in problems:
         print(f"  wrong: {problem}")
     if problems:
         fail(f"{arguments[0]} has {len(problems)} problem{'s' if len(problems) > 1 else ''}", code=1)
+    overrides += ["agent=dqn"] if discrete else []
     print(f"{arguments[0]} keeps the contract; train it with: discover-rl train {' '.join(overrides)}")
 
 
@@ -50,7 +51,8 @@ def _choice(name: str) -> list[str]:
     return ["env=gymnasium", f"env.id={name}"]
 
 
-def _problems(config: "TrainConfig") -> list[str]:
+def _problems(config: "TrainConfig") -> tuple[list[str], bool]:
+    """What is wrong, and whether actions are discrete."""
     import torch
 
     from discover_rl.build import make_environment
@@ -68,14 +70,14 @@ def _problems(config: "TrainConfig") -> list[str]:
         env = made(64, seed=0)
     except ValueError as error:  # the goal space, or a start; look at the rest as it is
         has_goals = getattr(own(1, 0), "goal_space", None) is not None
-        return [*(environment_problems(own) if has_goals else ()), str(error)]
+        return [*(environment_problems(own) if has_goals else ()), str(error)], False
     except Exception as error:  # it breaks before anything can be said of its goals
         problems = list(environment_problems(own))
-        return problems or [f"{type(error).__name__}: {' '.join(str(error).split())}"]
+        return problems or [f"{type(error).__name__}: {' '.join(str(error).split())}"], False
     problems = list(environment_problems(lambda num_envs, seed: made(num_envs, seed=seed)))
     if not problems:
         _describe(env)
-    return problems
+    return problems, getattr(env, "discrete_actions", False)
 
 
 def _describe(env: object) -> None:
