@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
@@ -25,7 +26,7 @@ from discover_rl.adapters.flat_goals import ACHIEVED, DESIRED, goal_obstacle
 from discover_rl.agents import value_in_steps
 from discover_rl.selectors import Candidates, Discover, Estimate, Selector, SelectorState
 
-AFTER_GOAL = ("target", "stay")
+AFTER_GOAL = ("random", "stay")
 REACHED = "commanded_goal_reached"
 Observation = dict[str, np.ndarray]
 
@@ -38,20 +39,16 @@ class CommandedGoals(gymnasium.Wrapper):
 
     Args:
         env: The goal environment.
-        after_goal: What a commanded episode is after once it has come to its goal: ``target``, its own target, or
-            ``stay``, the same goal still.
 
     Raises:
         ValueError: If it is no goal environment.
     """
 
-    def __init__(self, env: gymnasium.Env, after_goal: str = "target") -> None:
+    def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
         if obstacle := goal_obstacle(env.observation_space, str(env)):
             raise ValueError(obstacle)
-        if after_goal not in AFTER_GOAL:
-            raise ValueError(f"after_goal is {after_goal!r}; allowed: {', '.join(AFTER_GOAL)}")
-        self.after_goal, self._commanded = after_goal, None
+        self._commanded: np.ndarray | None = None
 
     def command(self, goal: Float[np.ndarray, "goal"]) -> None:
         """Send the running episode to a goal."""
@@ -75,10 +72,34 @@ class CommandedGoals(gymnasium.Wrapper):
         if self.env.has_wrapper_attr("compute_terminated"):
             terminated = bool(self.env.get_wrapper_attr("compute_terminated")(achieved, desired, info))
         info["is_success"] = reached
-        if reached and self.after_goal == "target":
-            self._commanded = None
         shown = {**observation, DESIRED: desired.astype(observation[DESIRED].dtype)}
         return shown, compute(achieved, desired, info), terminated, truncated, info
+
+
+class WanderingNoise(ActionNoise):
+    """The noise that the model had, if any, and random actions for the episodes that wander.
+
+    Args:
+        base: The noise that the model had, of all environments.
+        shape: Of the actions of all environments.
+        rng: Source of random numbers.
+    """
+
+    def __init__(self, base: ActionNoise | None, shape: tuple[int, ...], rng: np.random.Generator) -> None:
+        super().__init__()
+        self.base, self.shape, self._rng = base, shape, rng
+        self.wanders = np.zeros(shape[0], dtype=bool)
+
+    def __call__(self) -> np.ndarray:
+        """Added to actions in [-1, 1] and clipped there, so twice the range drowns the policy."""
+        usual = np.zeros(self.shape) if self.base is None else np.reshape(self.base(), self.shape)
+        wild = self._rng.uniform(-2, 2, self.shape)
+        return np.where(self.wanders.reshape(-1, *[1] * (len(self.shape) - 1)), wild, usual).astype(np.float32)
+
+    def reset(self, **given: Any) -> None:  # noqa: ANN401 - of the noise that the model had
+        """As the noise that the model had."""
+        if self.base is not None:
+            self.base.reset(**given)
 
 
 class GoalChoice(BaseCallback):
@@ -92,6 +113,8 @@ class GoalChoice(BaseCallback):
         selector: Any of ``discover_rl.selectors`` that needs no true distance.
         num_candidates: Visited states among which it chooses, drawn anew for each episode.
         round_size: Episodes of a round.
+        after_goal: What a commanded episode does once it has come to its goal: ``random`` actions till its end, which
+            widen the frontier, or ``stay``, going on with the policy.
         seed: Of the draws.
 
     Raises:
@@ -99,16 +122,24 @@ class GoalChoice(BaseCallback):
     """
 
     def __init__(
-        self, selector: Selector | None = None, num_candidates: int = 1_000, round_size: int = 16, seed: int = 0
+        self,
+        selector: Selector | None = None,
+        num_candidates: int = 1_000,
+        round_size: int = 16,
+        after_goal: str = "random",
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.selector: Any = Discover() if selector is None else selector
         if num_candidates < round_size:
             raise ValueError(f"num_candidates={num_candidates} is less than round_size={round_size}; raise it")
-        self.num_candidates, self.round_size = num_candidates, round_size
+        if after_goal not in AFTER_GOAL:
+            raise ValueError(f"after_goal is {after_goal!r}; allowed: {', '.join(AFTER_GOAL)}")
+        self.num_candidates, self.round_size, self.after_goal = num_candidates, round_size, after_goal
         self._rng, self._torch_rng = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         self.state: SelectorState = self.selector.init((), torch.device("cpu"))
         self._begun = 0
+        self._noise: WanderingNoise | None = None
         self._ended: list[tuple[bool, bool, bool]] = []  # counted, commanded to the target, reached
         self._running: dict[int, tuple[bool, bool]] = {}
         self._reached: dict[int, bool] = {}
@@ -132,14 +163,21 @@ class GoalChoice(BaseCallback):
             )
 
     def _on_training_start(self) -> None:
-        observation = self._model()._last_obs
+        model = self._model()
+        if self.after_goal == "random":
+            shape = self.training_env.num_envs, *self.training_env.action_space.shape  # type: ignore[misc]
+            self._noise = WanderingNoise(model.action_noise, shape, self._rng)
+            model.action_noise = self._noise
+        observation = model._last_obs
         assert isinstance(observation, dict)
         for env in range(self.training_env.num_envs):
             self._begin(env, observation)
 
     def _on_step(self) -> bool:
         for env, info in enumerate(self.locals["infos"]):
-            self._reached[env] = self._reached.get(env, False) or bool(info[REACHED])
+            self._reached[env] = self._reached[env] or bool(info[REACHED])
+            if self._noise is not None:
+                self._noise.wanders[env] = self._reached[env] and not self._running[env][1]
             if self.locals["dones"][env]:
                 self._end(env)
                 self._begin(env, self.locals["new_obs"])
@@ -152,6 +190,8 @@ class GoalChoice(BaseCallback):
         counted, to_target, goal = self._choose({key: rows[env] for key, rows in observations.items()})
         self._begun += 1
         self._running[env], self._reached[env] = (counted, to_target), False
+        if self._noise is not None:
+            self._noise.wanders[env] = False
         if goal is not None:
             self.training_env.env_method("command", goal, indices=[env])
             observations[DESIRED][env] = goal
