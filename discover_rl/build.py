@@ -58,25 +58,6 @@ def random_sources(seed: int, device: torch.device) -> RandomSources:
     return RandomSources(generators, seeds["env"], seeds["eval_env"])
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device of that name; ``auto`` is cuda if there is one, else the CPU.
-
-    Raises:
-        ValueError: If there is no device of that name, or cuda is asked for and there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name} but torch sees no CUDA device; use device=cpu, or install a CUDA build")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device is {name!r}; allowed: auto, cpu, cuda, cuda:N") from error
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
 def make_environment(
     config: Any,  # noqa: ANN401 - a plug-in's own dataclass
     num_envs: int,
@@ -186,6 +167,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
         raise ValueError(
             f"agent={config.name} is for {learners[type(config)]} actions, these are {kind}; use agent={right}"
         )
+    observation_scale = getattr(env, "observation_scale", None)
     draws = Generators(generators["init"], generators["explore"], generators["learn"])
     match config:
         case TD3Config():
@@ -197,6 +179,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
                 env.goal_space.dim,
                 env.terminate_on_success,
                 draws,
+                None if observation_scale is None else (observation_scale, getattr(env, "goal_scale")),  # noqa: B009
             )
         case DQNConfig():
             return DQN(

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from discover_rl.adapters.flat_goals import ACHIEVED, DESIRED, goal_obstacle
 from discover_rl.agents import value_in_steps
-from discover_rl.selectors import Candidates, Discover, Estimate, Selector, SelectorState
+from discover_rl.selectors import Candidates, Discover, Estimate, SelectorState
 
 AFTER_GOAL = ("random", "stay")
 REACHED = "commanded_goal_reached"
@@ -123,7 +123,7 @@ class GoalChoice(BaseCallback):
 
     def __init__(
         self,
-        selector: Selector | None = None,
+        selector: Any = None,  # noqa: ANN401 - a Selector, whose needs may be class variables
         num_candidates: int = 1_000,
         round_size: int = 16,
         after_goal: str = "random",

@@ -135,6 +135,9 @@ class DQN:
     def _one_hot(self, index: Int[Tensor, "run batch"]) -> Float[Tensor, "run batch act"]:
         return one_hot(index, self.num_actions).float() * 2 - 1
 
+    def settle(self, mastery: Float[Tensor, "run"]) -> None:
+        """Nothing: the pace stays."""
+
     def compile(self) -> None:
         """Pass the learning of a batch through torch.compile."""
         self._bellman_target = torch.compile(self._bellman_target)

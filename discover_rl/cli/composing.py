@@ -122,7 +122,7 @@ def check_overrides(arguments: list[str]) -> None:
                 _check_option(argument)
             plain = compose("train", [a for a in arguments if "=" in a and _is_group(a)])
             for argument in arguments:
-                _check_key(argument, plain)
+                check_key(argument, plain)
             config_from_node(compose("train", arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_first_sentence(error)) from error
@@ -165,7 +165,12 @@ def _options(group: str) -> list[str]:
     return [*(name for name in plain if not name.endswith("_schema") and not is_dotted_path(name)), *deeper]
 
 
-def _check_key(argument: str, config: "DictConfig") -> None:
+def check_key(argument: str, config: "DictConfig") -> None:
+    """Say what is allowed if the key of ``KEY=VALUE`` is not one of the configuration.
+
+    Raises:
+        ValueError: If it is not, or the argument has no value.
+    """
     from omegaconf import DictConfig, OmegaConf
 
     from discover_rl.config import did_you_mean
@@ -177,7 +182,7 @@ def _check_key(argument: str, config: "DictConfig") -> None:
         return
     node, parent = config, ""
     for part in key.split("."):
-        if isinstance(node, DictConfig) and not OmegaConf.is_struct(node):
+        if isinstance(node, DictConfig) and node._get_node_flag("struct") is False:
             return  # a plain dict takes any key
         allowed = [str(name) for name in node] if isinstance(node, DictConfig) else []
         if part not in allowed:

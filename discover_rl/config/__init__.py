@@ -1,5 +1,6 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
+from discover_rl.config.device import pick_device
 from discover_rl.config.plugins import (
     UnknownPluginError,
     did_you_mean,
@@ -20,6 +21,7 @@ __all__ = [
     "is_dotted_path",
     "load_object",
     "load_plugin",
+    "pick_device",
     "plugin_names",
     "schema_node",
     "settings_of",

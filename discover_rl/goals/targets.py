@@ -103,6 +103,12 @@ class Retargeted:
         self.ends_early, self.terminate_on_success = env.ends_early, env.terminate_on_success
         self.capturable = getattr(env, "capturable", True)
         self.discrete_actions = getattr(env, "discrete_actions", False)
+        self.observation_scale = getattr(env, "observation_scale", None)
+        if self.observation_scale is not None:  # what a goal may be, if observations are of this size
+            size = space.achieved(self.observation_scale).abs()
+            self.goal_scale = torch.where(size > 0, size, 1.0)
+        if hasattr(env, "monitor"):
+            self.monitor = env.monitor  # type: ignore[attr-defined]
         self._draw, self.targets_vary = None, getattr(env, "targets_vary", None)
         if target is not None:
             self._draw, self.targets_vary = target_draw(target, space.dim, env.device)
@@ -134,8 +140,3 @@ class Retargeted:
     def step(self, action: Float[Tensor, "env act"]) -> Step:
         """See ``Environment``."""
         return self.env.step(action)
-
-    def close(self) -> None:
-        """End what the environment runs beside this process, if anything."""
-        if hasattr(self.env, "close"):
-            self.env.close()  # type: ignore[attr-defined]
