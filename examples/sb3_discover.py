@@ -1,4 +1,4 @@
-"""DISCOVER inside a Stable-Baselines3 script: TD3 with HER on a maze that HER alone does not solve.
+"""DISCOVER inside a Stable-Baselines3 script: TD3 with HER on a maze whose start lies in a cup.
 
 python examples/sb3_discover.py            # with our goal choice
 python examples/sb3_discover.py --her      # the same script without it

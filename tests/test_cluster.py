@@ -1,8 +1,10 @@
-"""A sweep over Ray, on a cluster of this machine that the test starts; a worker is killed in the middle."""
+"""A sweep over a Ray cluster, which the test starts on this machine; a worker is killed in the middle."""
 
 import csv
 import importlib.util
 import os
+import re
+import secrets
 import signal
 import socket
 import subprocess
@@ -40,12 +42,15 @@ def cluster(tmp_path, monkeypatch):
     """A cluster of two workers; returns its address."""
     monkeypatch.setenv(MARK, str(tmp_path))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # a secret of this test alone: nobody else gets in, and none that is stored on this machine is used
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    address, log = f"127.0.0.1:{port}", tmp_path / "ray.log"
-    head = [*ray, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--block"]
+    log = tmp_path / "ray.log"
+    head = [*ray, "start", "--head", f"--port={port}", "--num-cpus=2", "--block"]
     with log.open("w") as file:
         process = subprocess.Popen(
             [*head, "--include-dashboard=false"], stdout=file, stderr=file, start_new_session=True
@@ -54,7 +59,9 @@ def cluster(tmp_path, monkeypatch):
         while "Ray runtime started" not in log.read_text():
             assert process.poll() is None and time.monotonic() < until, log.read_text()
             time.sleep(0.1)
-        yield address
+        found = re.search(r"--address='([^']+)'", log.read_text())
+        assert found, log.read_text()
+        yield found[1]
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)
@@ -68,7 +75,7 @@ def sweep(cluster, tiny_arguments, tmp_path):
 
     def start(*changes):
         arguments = [*tiny_arguments, "selector=random", "seed=0,5", "save_interval=1", "num_timesteps=2400"]
-        launcher = ["hydra/launcher=ray", f"hydra.launcher.ray.init.address={cluster}"]
+        launcher = ["hydra/launcher=ray_cluster", f"hydra.launcher.ray.init.address={cluster}"]
         command = [sys.executable, "-m", "discover_rl", "train", "-m", *launcher, *arguments, *changes]
         with (tmp_path / "sweep.log").open("a") as log:
             return subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log)

@@ -18,8 +18,8 @@ from discover_rl.train import Trainer, train
 CPU = torch.device("cpu")
 
 
-def point(**changes):
-    return PointMazeMujocoConfig(num_threads=1, **{"max_episode_steps": 8} | changes)
+def point():
+    return PointMazeMujocoConfig(num_threads=1, max_episode_steps=8)
 
 
 def test_training_counts_cut_worlds_and_goes_on(tiny, tmp_path, monkeypatch):

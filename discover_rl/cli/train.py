@@ -1,5 +1,6 @@
 """``discover-rl train``: speaks Hydra."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,8 @@ def run(arguments: list[str]) -> None:
         hydra_config = HydraConfig.get()
         label, sweep = hydra_config.runtime.choices.get("env", ""), hydra_config.mode is RunMode.MULTIRUN
         try:
+            if sweep:  # a worker of a cluster stands elsewhere; the machines share the folder of the command
+                os.chdir(hydra_config.runtime.cwd)
             return _train(config, label, sweep)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)

@@ -56,7 +56,10 @@ class Camera:
         seen = self._episodes.last()
         achieved, desired = seen["achieved_goal"][index], seen["desired_goal"][index]
         if self._renderer is not None:
-            return self._renderer(index, desired, *self._size)
+            try:
+                return self._renderer(index, desired, *self._size)
+            except RuntimeError as error:
+                raise RuntimeError(f"{error}; or make the environment with view='top_down'") from error
         if self._top_down is None:
             self._top_down = TopDownView(self._episodes.env, *self._size)
         return self._top_down.frame(achieved.cpu().numpy(), desired.cpu().numpy())

@@ -6,8 +6,11 @@ All are made by ``discover_rl.gym``, named here as text, so that registering imp
 | family | mazes | observation, action and goal: see the tables of |
 |---|---|---|
 | ``PointMaze`` | ``2D`` to ``10D`` generated; ``Open``, ``U``, … by hand | ``discover_envs.point_maze.PointMaze`` |
+| ``AntMaze`` | ``Plain``, ``SquareSparse``, …, ``UMaze``, ``Medium``, … | ``discover_envs.mujoco_maze.ant.AntMaze`` |
+| ``PointMazeMujoco`` | the same | ``discover_envs.mujoco_maze.point.PointMazeMujoco`` |
 
-``Discover/PointMaze-v0`` is the maze you name: ``gymnasium.make("Discover/PointMaze-v0", layout="my_maze.txt")``.
+The family without a maze, as ``Discover/PointMaze-v0``, is the maze you name:
+``gymnasium.make("Discover/PointMaze-v0", layout="my_maze.txt")``.
 """
 
 from collections.abc import Mapping
@@ -44,6 +47,10 @@ class Family:
         }
 
 
+def _timed(layout: str, max_episode_steps: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
+    return {"layout": layout, "max_episode_steps": max_episode_steps, **fields}
+
+
 def _generated(dim: int, radius: int, corridors: int, dead_ends: int) -> dict[str, Any]:
     return {"layout": "generated", "dim": dim, "radius": radius, "corridors": corridors, "dead_ends": dead_ends}
 
@@ -69,6 +76,44 @@ FAMILIES = (
             "Serpentine": {"layout": "serpentine"},
             "Misleading": {"layout": "misleading"},
             "DeadEnd": {"layout": "dead_end"},
+        },
+    ),
+    Family(
+        "AntMaze",
+        "ant_maze",
+        200,
+        {
+            "": {},
+            "Plain": _timed("plain", 150),
+            "SquareSparse": _timed("square_sparse", 250),
+            "BigSquareSparse": _timed("big_square_sparse", 350),
+            "LargePlain": _timed("large_plain", 350),
+            "LongHorizon": _timed("long_horizon", 400),
+            "Huge": _timed("huge", 500),
+            "SSparse": _timed("s_sparse", 500),
+            "UMaze": _timed("umaze", 700, wall_height=2.0),
+            "Medium": _timed("medium", 1000, wall_height=2.0),
+            "Large": _timed("large", 1000, wall_height=2.0),
+            "Giant": _timed("giant", 1000, wall_height=2.0),
+        },
+    ),
+    Family(
+        "PointMazeMujoco",
+        "point_maze_mujoco",
+        200,
+        {
+            "": {},
+            "Plain": _timed("plain", 50),
+            "SquareSparse": _timed("square_sparse", 60),
+            "BigSquareSparse": _timed("big_square_sparse", 80),
+            "LargePlain": _timed("large_plain", 80),
+            "LongHorizon": _timed("long_horizon", 100),
+            "Huge": _timed("huge", 150),
+            "SSparse": _timed("s_sparse", 150),
+            "UMaze": _timed("umaze", 60),
+            "Medium": _timed("medium", 120),
+            "Large": _timed("large", 160),
+            "Giant": _timed("giant", 200),
         },
     ),
 )

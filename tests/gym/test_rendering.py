@@ -68,6 +68,17 @@ def test_the_environments_own_renderer_comes_first_unless_told_otherwise(line, m
         assert frames[0].shape == (16, 32, 3)
 
 
+def test_a_machine_that_cannot_draw_is_told_what_to_do(line, monkeypatch):
+    def render(self, index, goal, width, height):
+        raise RuntimeError("this machine has no OpenGL; install it")
+
+    monkeypatch.setattr(line, "render", render, raising=False)
+    env = GoalEnv(line, render_mode="rgb_array")
+    env.reset(seed=0)
+    with pytest.raises(RuntimeError, match="no OpenGL; install it; or make the environment with view='top_down'"):
+        env.render()
+
+
 def test_without_a_mode_there_is_no_frame(line):
     env, envs = GoalEnv(line), GoalVectorEnv(line)
     assert env.reset() and envs.reset() and env.render() is None and envs.render() is None

@@ -163,6 +163,25 @@ def test_tensors_are_the_same_numbers(line):
             assert one[4]["final_info"]["failure"][index] == two[4]["final_info"]["failure"][index]
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("id_", [MAZE, "Discover/AntMaze_SquareSparse-v0"])
+def test_on_a_gpu_everything_stays_there(id_):
+    """The starts are those of the CPU, and so are the steps, but for rounding and the ant's physics."""
+    rollouts = []
+    for device in ("cpu", "cuda"):
+        envs = make_vec(id_, 8, arrays="torch", max_episode_steps=6, device=device)
+        steps = [envs.reset(seed=0)]
+        steps += [envs.step(torch.from_numpy(action).to(device)) for action in actions_for(envs, 6)]
+        for observation, *rest in steps:
+            tensors = [*observation.values(), *(value for value in rest if not isinstance(value, dict))]
+            assert {tensor.device.type for tensor in tensors} == {device}
+        assert steps[-1][3].all() and steps[-1][-1]["_final_obs"].all()
+        rollouts.append([steps[0][0], steps[-1][-1]["final_obs"]])
+    for one, other in list(zip(*rollouts, strict=True))[: 2 if id_ == MAZE else 1]:
+        for key, value in one.items():
+            torch.testing.assert_close(value, other[key].cpu())
+
+
 def test_what_is_returned_may_be_written_to(line):
     for arrays in ("numpy", "torch"):
         envs, untouched = (GoalVectorEnv(line, num_envs=2, arrays=arrays, failure_beyond=9.0) for _ in range(2))

@@ -109,10 +109,54 @@ class AntMazeConfig(MujocoMazeConfig):
 
 
 class AntMaze(MujocoMaze):
-    """Observation: ``qpos`` and ``qvel`` of the ant, x and y among them (29 numbers, see ``ANT.names``).
+    """An ant in a maze. The goal is where its torso is, x and y, unless ``goals`` says otherwise.
 
-    Action: torques at hip 4, ankle 4, hip 1, ankle 1, hip 2, ankle 2, hip 3, ankle 3 as shares of 150 N m, in
-    the order of Gymnasium's Ant.
+    Observation: ``qpos`` and ``qvel``, by joint; legs 1 to 4 point to (+, +), (-, +), (-, -) and (+, -) of (x, y):
+
+    | Num | Observation | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | 0 | x of the torso | -Inf | Inf | ``root`` | m |
+    | 1 | y of the torso | -Inf | Inf | ``root`` | m |
+    | 2 | height of the torso | -Inf | Inf | ``root`` | m |
+    | 3 | orientation of the torso, w of the quaternion | -Inf | Inf | ``root`` | 1 |
+    | 4 | orientation of the torso, x of the quaternion | -Inf | Inf | ``root`` | 1 |
+    | 5 | orientation of the torso, y of the quaternion | -Inf | Inf | ``root`` | 1 |
+    | 6 | orientation of the torso, z of the quaternion | -Inf | Inf | ``root`` | 1 |
+    | 7 | angle of the hip | -Inf | Inf | ``hip_1`` | rad |
+    | 8 | angle of the ankle | -Inf | Inf | ``ankle_1`` | rad |
+    | 9 | angle of the hip | -Inf | Inf | ``hip_2`` | rad |
+    | 10 | angle of the ankle | -Inf | Inf | ``ankle_2`` | rad |
+    | 11 | angle of the hip | -Inf | Inf | ``hip_3`` | rad |
+    | 12 | angle of the ankle | -Inf | Inf | ``ankle_3`` | rad |
+    | 13 | angle of the hip | -Inf | Inf | ``hip_4`` | rad |
+    | 14 | angle of the ankle | -Inf | Inf | ``ankle_4`` | rad |
+    | 15 | velocity of the torso along x | -Inf | Inf | ``root`` | m/s |
+    | 16 | velocity of the torso along y | -Inf | Inf | ``root`` | m/s |
+    | 17 | velocity of the torso along z | -Inf | Inf | ``root`` | m/s |
+    | 18 | angular velocity of the torso about x | -Inf | Inf | ``root`` | rad/s |
+    | 19 | angular velocity of the torso about y | -Inf | Inf | ``root`` | rad/s |
+    | 20 | angular velocity of the torso about z | -Inf | Inf | ``root`` | rad/s |
+    | 21 | angular velocity of the hip | -Inf | Inf | ``hip_1`` | rad/s |
+    | 22 | angular velocity of the ankle | -Inf | Inf | ``ankle_1`` | rad/s |
+    | 23 | angular velocity of the hip | -Inf | Inf | ``hip_2`` | rad/s |
+    | 24 | angular velocity of the ankle | -Inf | Inf | ``ankle_2`` | rad/s |
+    | 25 | angular velocity of the hip | -Inf | Inf | ``hip_3`` | rad/s |
+    | 26 | angular velocity of the ankle | -Inf | Inf | ``ankle_3`` | rad/s |
+    | 27 | angular velocity of the hip | -Inf | Inf | ``hip_4`` | rad/s |
+    | 28 | angular velocity of the ankle | -Inf | Inf | ``ankle_4`` | rad/s |
+
+    Action, in the order of Gymnasium's Ant:
+
+    | Num | Action | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | 0 | torque at the hip | -1 | 1 | ``hip_4`` | 150 N m |
+    | 1 | torque at the ankle | -1 | 1 | ``ankle_4`` | 150 N m |
+    | 2 | torque at the hip | -1 | 1 | ``hip_1`` | 150 N m |
+    | 3 | torque at the ankle | -1 | 1 | ``ankle_1`` | 150 N m |
+    | 4 | torque at the hip | -1 | 1 | ``hip_2`` | 150 N m |
+    | 5 | torque at the ankle | -1 | 1 | ``ankle_2`` | 150 N m |
+    | 6 | torque at the hip | -1 | 1 | ``hip_3`` | 150 N m |
+    | 7 | torque at the ankle | -1 | 1 | ``ankle_3`` | 150 N m |
     """
 
     Config: ClassVar = AntMazeConfig

@@ -2,6 +2,7 @@
 # pyright: reportAttributeAccessIssue=false
 # (mujoco's classes come from a C extension, whose names Pyright does not see)
 
+import contextlib
 import functools
 import importlib
 import os
@@ -35,6 +36,7 @@ class Camera:
         self.size = (width, height)
         self._model, self._data = model, mujoco.MjData(model)
         self._target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, TARGET)
+        _load_triton()
         backend, theirs = gl_context(), mujoco_renderer.gl_context.GLContext
         mujoco_renderer.gl_context.GLContext = backend  # mujoco chooses at its import only, by MUJOCO_GL
         try:
@@ -54,6 +56,19 @@ class Camera:
         self._data.site_xpos[self._target, :2] = goal
         self._renderer.update_scene(self._data, self._view)
         return self._renderer.render()
+
+    def close(self) -> None:
+        """Free what the graphics driver holds."""
+        self._renderer.close()
+
+
+def _load_triton() -> None:
+    """Mesa's software renderer and Triton each bring an LLVM; where Mesa's is loaded first, Triton's kills the process.
+
+    PyTorch imports Triton late, at the first optimizer.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton._C.libtriton")
 
 
 @functools.cache

@@ -58,7 +58,13 @@ class MujocoMazeConfig:
     timestep: float = 0.01
     """Seconds of a physics step."""
     integrator: str = "implicitfast"
-    """``implicitfast`` or ``Euler``, one evaluation a step, or ``RK4``, four."""
+    """``implicitfast`` or ``Euler`` (the same numbers for our bodies), one evaluation a step, or ``RK4``, four.
+
+    Gymnasium's ant has RK4. Beside RK4 at a tenth of the timestep, an environment step of the ant (random actions,
+    64 worlds, 40 steps) is off by 0.2 mm in x and y (median; 1.6 mm in one of ten) with RK4 and by 2.4 mm (9.4 mm) with
+    implicitfast, where the step itself is 42 mm. Over 150 random steps the ant gets 2.4 m far with RK4 and 2.1 m with
+    implicitfast (192 episodes each, standard error 0.1 m), and 70 and 86 % end on their back.
+    """
     cone: str = "pyramidal"
     """Friction cone, ``pyramidal`` or ``elliptic``. Only with the latter do MuJoCo and MuJoCo Warp agree closely."""
     iterations: int = 100

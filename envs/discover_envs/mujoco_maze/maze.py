@@ -241,6 +241,12 @@ class MujocoMaze:
             axes.plot(target[0] + reach * np.cos(around), target[1] + reach * np.sin(around), color="tab:red")
         axes.set_aspect("equal")
 
+    def close(self) -> None:
+        """Free the camera; a later ``render`` makes a new one."""
+        if self._camera is not None:
+            self._camera.close()
+            self._camera = None
+
     # -- parts -------------------------------------------------------------------------------------------
 
     def _make_goal_space(self) -> GoalSpace:

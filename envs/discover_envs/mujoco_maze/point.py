@@ -60,9 +60,21 @@ class PointMazeMujocoConfig(MujocoMazeConfig):
 
 
 class PointMazeMujoco(MujocoMaze):
-    """Observation: x, y in metres, their velocities in metres a second. Action: two forces as shares of 100 N.
+    """A ball pushed through a maze. The goal is where it is, x and y, unless ``goals`` says otherwise.
 
     Velocities are cut to 5 m/s before each environment step, as Gymnasium-Robotics does.
+
+    | Num | Observation | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | 0 | place along x | -Inf | Inf | ``x`` | m |
+    | 1 | place along y | -Inf | Inf | ``y`` | m |
+    | 2 | velocity along x | -Inf | Inf | ``x`` | m/s |
+    | 3 | velocity along y | -Inf | Inf | ``y`` | m/s |
+
+    | Num | Action | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | 0 | force along x | -1 | 1 | ``motor_x`` | 100 N |
+    | 1 | force along y | -1 | 1 | ``motor_y`` | 100 N |
     """
 
     Config: ClassVar = PointMazeMujocoConfig

@@ -4,6 +4,8 @@
 
 import contextlib
 import gc
+import sys
+from pathlib import Path
 
 import mujoco
 import mujoco_warp as mjw
@@ -42,6 +44,8 @@ class WarpStepper:
     ) -> None:
         self.frame_skip = frame_skip
         wp.init()
+        if not any(Path(wp.config.kernel_cache_dir or ".").glob("*")):
+            print("MuJoCo Warp compiles its kernels at first use, which takes a minute or so", file=sys.stderr)
         self._device = wp.device_from_torch(device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._warp_stream = wp.stream_from_torch(self._stream) if self._stream is not None else None
