@@ -1,23 +1,26 @@
 """From configuration to objects: device, generators, environments, agent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from discover_rl.agents import (
+    DQN,
     TD3,
     Agent,
+    DQNConfig,
+    Generators,
     RandomAgent,
     RandomConfig,
     TD3Config,
     ZeroAgent,
     ZeroConfig,
 )
-from discover_rl.agents.td3 import Generators
 from discover_rl.config import TrainConfig, load_plugin
-from discover_rl.goals import Environment, check_starts
+from discover_rl.goals import Environment, Retargeted, check_goal_space
+from discover_rl.selectors import Selector
 
 PURPOSES = ("env", "eval_env", "init", "explore", "learn", "replay", "goals")
 
@@ -55,28 +58,117 @@ def random_sources(seed: int, device: torch.device) -> RandomSources:
     return RandomSources(generators, seeds["env"], seeds["eval_env"])
 
 
-def make_environment(config: Any, num_envs: int, device: torch.device, seed: int) -> Environment:  # noqa: ANN401
+def make_environment(
+    config: Any,  # noqa: ANN401 - a plug-in's own dataclass
+    num_envs: int,
+    device: torch.device,
+    seed: int,
+    goal_space: Any = None,  # noqa: ANN401 - settings or an object
+    target: Any = None,  # noqa: ANN401 - see target_draw
+) -> Environment:
     """Build the environment that ``config.name`` names among the plug-ins.
 
+    Args:
+        config: Settings of the environment.
+        num_envs: How many.
+        device: Where its tensors live.
+        seed: Of its generator.
+        goal_space: See ``TrainConfig``; the environment's own if None.
+        target: See ``TrainConfig``; the environment's own if None.
+
     Raises:
-        ValueError: If the plug-in is unknown, or what it builds breaks the contract.
+        ValueError: If a plug-in is unknown, or what it builds breaks the contract.
     """
     if config is None:
         raise ValueError("env is not set; choose one, e.g. env=point_maze/serpentine")
     factory = load_plugin("discover_rl.environments", config.name)
     env: Environment = factory(config, num_envs, device, seed)
-    check_starts(env, config.name)
+    name = f"environment {config.name!r}"
+    observation = env.reset()
+    expected = (num_envs, env.observation_dim)
+    if tuple(observation.shape) != expected or observation.dtype != torch.float32:
+        raise ValueError(
+            f"{name}: reset() must return float32 of shape {expected}, got {observation.dtype} of shape "
+            f"{tuple(observation.shape)}"
+        )
+    own = getattr(env, "goal_space", None)
+    space = own if goal_space is None else make_goal_space(goal_space, env.observation_dim)
+    if space is None:
+        reason = getattr(env, "no_goals", "") or f"{name} has no goals of its own"
+        raise ValueError(
+            f"{reason}; name a goal space and a target, e.g. goal_space=box "
+            "goal_space.indices=[0] goal_space.radius=0.1 target=[1.0]"
+        )
+    where = name if goal_space is None else f"{type(space).__name__} in {name}"
+    check_goal_space(space, observation, None, where)
+    if goal_space is not None or target is not None:
+        if target is None and (own is None or own.dim != space.dim):
+            whose = "none" if own is None else f"targets of {own.dim} coordinates"
+            raise ValueError(
+                f"{name} has {whose}, but the goal space has {space.dim}; give a target, e.g. "
+                f"target={[1.0] * space.dim}"
+            )
+        env = Retargeted(env, space, target)
+        observation = env.reset()
+    check_goal_space(space, observation, env.targets(), where)
+    solved = space.success(space.achieved(observation), env.targets())
+    if bool(solved.any()):
+        raise ValueError(
+            f"{name}: {int(solved.sum())} of {num_envs} starts have already solved their "
+            "target; move the target or reduce the success radius"
+        )
     return env
+
+
+def make_goal_space(given: Any, observation_dim: int) -> Any:  # noqa: ANN401 - a stranger's, checked later
+    """The goal space itself, or the one that settings name among the plug-ins.
+
+    Args:
+        given: A goal space, or a dataclass of settings with ``name`` (see ``settings_schema``).
+        observation_dim: Width of the observation, for spaces that want to know it.
+
+    Raises:
+        ValueError: If the plug-in is unknown or refuses its settings.
+    """
+    if hasattr(given, "achieved"):
+        return given
+    factory = load_plugin("discover_rl.goal_spaces", given.name)
+    settings = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "name"}
+    if "observation_dim" in settings:
+        settings["observation_dim"] = observation_dim
+    return factory(**settings)
+
+
+def make_selector(selector: Selector, env: Environment) -> Selector:
+    """The selector, set up for the targets of an environment.
+
+    A candidate is scored for one episode. Where the episodes have targets of their own, a ranking shared by all of them
+    would hand it to another one, so each chooses from a pool of its own.
+    """
+    targets = env.targets()
+    vary = getattr(env, "targets_vary", None)
+    if vary is None:
+        vary = not bool((targets == targets[:1]).all())
+    return replace(selector, pick="pools") if vary and getattr(selector, "pick", "") == "top" else selector  # type: ignore[type-var]
 
 
 def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSources) -> Agent:  # noqa: ANN401
     """Build the agent whose configuration this is.
 
     Raises:
-        ValueError: If the type of the configuration is unknown.
+        ValueError: If the type of the configuration is unknown, or the agent is not one for these actions.
     """
     generators = sources.generators
+    discrete = getattr(env, "discrete_actions", False)
+    learners = {TD3Config: "continuous", DQNConfig: "discrete"}
+    kind = "discrete" if discrete else "continuous"
+    if learners.get(type(config), kind) != kind:
+        right = "dqn" if discrete else "td3"
+        raise ValueError(
+            f"agent={config.name} is for {learners[type(config)]} actions, these are {kind}; use agent={right}"
+        )
     observation_scale = getattr(env, "observation_scale", None)
+    draws = Generators(generators["init"], generators["explore"], generators["learn"])
     match config:
         case TD3Config():
             return TD3(
@@ -86,14 +178,24 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
                 env.action_dim,
                 env.goal_space.dim,
                 env.terminate_on_success,
-                Generators(generators["init"], generators["explore"], generators["learn"]),
+                draws,
                 None if observation_scale is None else (observation_scale, getattr(env, "goal_scale")),  # noqa: B009
+            )
+        case DQNConfig():
+            return DQN(
+                config,
+                num_runs,
+                env.observation_dim,
+                env.action_dim,
+                env.goal_space.dim,
+                env.terminate_on_success,
+                draws,
             )
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])
         case RandomConfig():
             return RandomAgent(num_runs, env.action_dim, generators["explore"])
-    raise ValueError(f"agent: unknown configuration {config!r}; choose agent=td3, zero or random")
+    raise ValueError(f"agent: unknown configuration {config!r}; choose agent=td3, dqn, zero or random")
 
 
 def validate(config: TrainConfig) -> None:

@@ -89,11 +89,11 @@ def environment_name(env: Mapping[str, Any]) -> str:
 
     Returns:
         Its ``layout`` (for a file the name without folder and suffix, with ``dim`` and ``radius`` where it is
-        ``generated``), or its ``name`` if it has no layout.
+        ``generated``), or its ``id`` or its ``name`` if it has no layout.
     """
     layout = env.get("layout")
     if not isinstance(layout, str) or not layout:
-        return str(env.get("name", "?"))
+        return str(env.get("id") or env.get("name", "?"))
     if layout == "generated" and {"dim", "radius"} <= set(env):
         return f"generated-{env['dim']}d-r{env['radius']}"
     return PurePosixPath(layout.replace("\\", "/")).stem

@@ -80,10 +80,11 @@ def evaluate(agent: Agent, env: Environment, num_runs: int) -> Evaluation:
         reward += success
         length += running
         achieved.append(torch.where(running[:, None], now, torch.nan))
-        running = running & ~_ended(step.terminated, step.truncated, success, env.terminate_on_success)
+        ended = _ended(step.terminated, step.truncated, space.success(now, goal), env.terminate_on_success)
+        running = running & ~ended
         observation = step.observation
         if env.ends_early or env.terminate_on_success:  # what has ended is stepped on, but never counted
-            observation = env.reset(~running)
+            observation = env.reset(ended)
     runs = [x.float().unflatten(0, lead) for x in (reached, at_end, solved_at_start, length, reward)]
     rates = [x.mean(1) for x in runs]
     return Evaluation(
@@ -148,7 +149,9 @@ def load_run(
         raise ValueError(f"eval_episodes must be at least 1, got {episodes}")
     where = pick_device(device)
     sources = random_sources(seed, where)
-    env = make_environment(config.env, config.seeds * episodes, where, sources.eval_seed)
+    env = make_environment(
+        config.env, config.seeds * episodes, where, sources.eval_seed, config.goal_space, config.target
+    )
     agent = make_agent(config.agent, env, config.seeds, sources)
     tensors, _ = load_checkpoint(run_dir / MODEL, where)
     agent.load(tensors)

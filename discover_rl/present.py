@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from discover_rl.build import make_environment
 from discover_rl.collect import collect
+from discover_rl.config import TrainConfig
+from discover_rl.goals import Environment
 from discover_rl.report.aggregate import compare_methods, method_name
 from discover_rl.report.atomic import write_atomically
 from discover_rl.report.charts import Band, learning_curves, methods_chart, over_time
@@ -124,6 +126,10 @@ class Report:
         return order[len(order) // 2]
 
 
+def _environment(config: TrainConfig) -> Environment:
+    return make_environment(config.env, 1, torch.device("cpu"), 0, config.goal_space, config.target)
+
+
 def write_report(paths: Sequence[Path], output: Path, seed: int | None = None, title: str = "") -> list[str]:
     """Write one self-contained HTML file about some runs.
 
@@ -232,7 +238,7 @@ def _scene(report: Report, found: Sequence[Curve], tracks: Sequence[Track]) -> S
     folder = next(folder for folder in map(report.folder, found) if folder is not None)
     try:
         config = load_config(folder.path, own_files=True)
-        return widened(scene_of(make_environment(config.env, 1, torch.device("cpu"), 0)), points)
+        return widened(scene_of(_environment(config)), points)
     except (ValueError, OSError) as error:
         report.warnings.append(f"{folder.path}: shown without its environment: {error}")
         return scene_without(points) if len(points) else None
@@ -282,7 +288,7 @@ def _frontier(report: Report, groups: Sequence[Group]) -> tuple[str, list[tuple[
         return None
     try:
         config = load_config(folders[0].path, own_files=True)
-        distance = scene_of(make_environment(config.env, 1, torch.device("cpu"), 0)).distance
+        distance = scene_of(_environment(config)).distance
     except (ValueError, OSError):
         return None  # told of already, where its picture is missing
     assert distance is not None

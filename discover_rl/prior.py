@@ -37,7 +37,7 @@ class Prior:
 
     def __init__(self, run_dir: Path, env: Environment, num_runs: int, device: torch.device) -> None:
         config = load_config(run_dir)
-        there = make_environment(config.env, 1, device, 0)
+        there = make_environment(config.env, 1, device, 0, config.goal_space, config.target)
         self._maps = _cells_of(env, "this environment"), _cells_of(there, f"that of {run_dir}")
         _check_same(*self._maps, run_dir)
         self._env = cast(HasCells, there)

@@ -15,19 +15,30 @@ import dataclasses
 import hashlib
 import json
 import platform
+import re
 import subprocess
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from discover_rl.agents import AGENT_CONFIGS
 from discover_rl.checkpoint import load_note
-from discover_rl.config import TrainConfig, did_you_mean, load_plugin, schema_node
+from discover_rl.config import (
+    TrainConfig,
+    did_you_mean,
+    is_dotted_path,
+    load_plugin,
+    plugin_names,
+    schema_node,
+    settings_of,
+    settings_schema,
+)
 from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
 
@@ -38,6 +49,7 @@ FILES = "files"
 FORMAT_VERSION = 1
 """Of a run folder. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; it is read too."""
 
+GIVEN_AS_OBJECT = "given as a Python object"
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
 # what may differ between a run and its continuation
 FREE_KEYS = (
@@ -62,24 +74,19 @@ def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
     Raises:
         ValueError: If a key is unknown or a value is not allowed, in one sentence.
     """
-    parts = dict(mapping)
-    for group, find in (("env", _env_config), ("selector", SELECTORS.get), ("agent", AGENT_CONFIGS.get)):
-        given = parts.get(group)
+    parts = {}
+    for group, find in SCHEMAS.items():
+        given = mapping.get(group)
+        if given is None and group in OPTIONAL_GROUPS:
+            continue
         if given is None:
             raise ValueError(f"{group} is not set; choose one, e.g. {group}=...")
         name = given.get("name") if isinstance(given, dict) else None
         if not isinstance(name, str):
             raise ValueError(f"{group} must hold keys and values, {group}.name among them; got {given!r}")
-        schema = find(name)
-        if schema is None:
-            known = SELECTORS if group == "selector" else AGENT_CONFIGS
-            raise ValueError(
-                f"{group}.name is {name!r}{did_you_mean(name, known)}; allowed: {', '.join(sorted(known))}"
-            )
-        parts[group] = _typed(schema, given, f"{group}.")
-    rest = {key: value for key, value in parts.items() if key not in ("env", "selector", "agent")}
-    plain = _typed(TrainConfig, rest, "")
-    return dataclasses.replace(plain, env=parts["env"], selector=parts["selector"], agent=parts["agent"])
+        parts[group] = _typed(find(name), given, f"{group}.")
+    rest = {key: value for key, value in mapping.items() if key not in SCHEMAS}
+    return dataclasses.replace(_typed(TrainConfig, rest, ""), **parts)
 
 
 def config_from_node(node: DictConfig | ListConfig) -> TrainConfig:
@@ -94,8 +101,87 @@ def config_from_node(node: DictConfig | ListConfig) -> TrainConfig:
     return config_from_mapping({str(key): value for key, value in mapping.items()})
 
 
-def _env_config(name: str) -> type:
-    return load_plugin("discover_rl.environments", name).Config
+def env_schema(name: str) -> type:
+    """The configuration of an environment.
+
+    Args:
+        name: Of a plug-in, or a dotted path.
+
+    Raises:
+        ValueError: If there is none of that name, or it has no configuration.
+    """
+    schema = getattr(load_plugin("discover_rl.environments", name), "Config", None)
+    if not isinstance(schema, type) or not _has_name(schema):
+        raise ValueError(
+            f"environment {name}: it needs an attribute Config, a dataclass of its settings with a field "
+            f"name: str; got {schema!r}"
+        )
+    return schema
+
+
+def selector_schema(name: str) -> type:
+    """The selector class, which is its own configuration.
+
+    Args:
+        name: One of ours, of a plug-in, or a dotted path.
+
+    Raises:
+        ValueError: If there is none of that name, or it is no selector.
+    """
+    if name in SELECTORS:
+        return SELECTORS[name]
+    installed = plugin_names("discover_rl.selectors")
+    if name not in installed and not is_dotted_path(name):
+        known = sorted([*SELECTORS, *installed])
+        raise ValueError(f"selector.name is {name!r}{did_you_mean(name, known)}; allowed: {', '.join(known)}")
+    found = load_plugin("discover_rl.selectors", name)
+    parts = ("needs_values", "needs_distance", "init", "select", "update")
+    missing = [part for part in parts if not hasattr(found, part)]
+    if missing or not _has_name(found):
+        lacks = ", ".join(missing) or "a field name: str"
+        raise ValueError(
+            f"selector {name}: it must be a dataclass with a field name: str and with {', '.join(parts)}; it lacks "
+            f"{lacks} (see discover_rl.selectors.Selector)"
+        )
+    return found
+
+
+def goal_space_schema(name: str) -> type:
+    """The settings of a goal space.
+
+    Args:
+        name: Of a plug-in, or a dotted path.
+
+    Raises:
+        ValueError: If there is none of that name, or it is no class.
+    """
+    if name == GIVEN_AS_OBJECT:
+        raise ValueError("goal_space was given as a Python object that no configuration can hold; give it again")
+    found = load_plugin("discover_rl.goal_spaces", name)
+    if not isinstance(found, type):
+        raise ValueError(f"goal space {name}: it must be a class, got {type(found).__name__}")
+    return settings_schema(found, name)
+
+
+def _agent_schema(name: str) -> type:
+    if name not in AGENT_CONFIGS:
+        raise ValueError(
+            f"agent.name is {name!r}{did_you_mean(name, AGENT_CONFIGS)}; allowed: {', '.join(sorted(AGENT_CONFIGS))}"
+        )
+    return AGENT_CONFIGS[name]
+
+
+def _has_name(schema: object) -> bool:
+    return dataclasses.is_dataclass(schema) and "name" in [field.name for field in dataclasses.fields(schema)]
+
+
+SCHEMAS: dict[str, Callable[[str], type]] = {
+    "env": env_schema,
+    "selector": selector_schema,
+    "agent": _agent_schema,
+    "goal_space": goal_space_schema,
+}
+OPTIONAL_GROUPS = ("goal_space",)
 
 
 def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: ANN401
@@ -105,14 +191,31 @@ def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: AN
             raise ValueError(f"unknown key {prefix}{key}{did_you_mean(key, allowed)}; allowed: {', '.join(allowed)}")
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema_node(schema), given))
+    except MissingMandatoryValue as error:
+        missing = [key for key in allowed if given.get(key, MISSING) == MISSING and _is_mandatory(schema, key)]
+        raise ValueError(
+            f"{' and '.join(prefix + key for key in missing)} must be given, e.g. {prefix}{missing[0]}=..."
+        ) from error
     except OmegaConfBaseException as error:
         key = error.full_key or ""
         raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
 
 
+def _is_mandatory(schema: type, key: str) -> bool:
+    return OmegaConf.is_missing(schema_node(schema), key)
+
+
 def config_to_mapping(config: TrainConfig) -> dict[str, Any]:
     """Plain data, as written to ``config.yaml``."""
-    return dataclasses.asdict(config)
+    space = config.goal_space
+    mapping = dataclasses.asdict(dataclasses.replace(config, goal_space=None, target=None))
+    mapping["target"] = config.target if not callable(config.target) else GIVEN_AS_OBJECT
+    if hasattr(space, "achieved"):
+        found = settings_of("discover_rl.goal_spaces", space)
+        mapping["goal_space"] = found or {"name": GIVEN_AS_OBJECT, "type": type(space).__qualname__}
+    elif space is not None:
+        mapping["goal_space"] = dataclasses.asdict(space)
+    return mapping
 
 
 def save_config(run_dir: Path, config: TrainConfig, device: torch.device) -> None:
@@ -219,10 +322,11 @@ def first_folder(config: TrainConfig, label: str = "") -> Path:
 
     Args:
         config: The configuration.
-        label: Name of the environment for the folder; ``config.env.name`` if empty.
+        label: Name of the environment for the folder; ``config.env.name`` if empty. One with an ``id`` is called by it.
     """
-    name = (label or config.env.name).replace("/", "_")
-    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
+    name = getattr(config.env, "id", "") or label or config.env.name
+    parts = (name, config.selector.name, f"seed{config.seed}x{config.seeds}", fingerprint(config))
+    stem = "-".join(re.sub(r"[^\w.-]", "_", part) for part in parts)
     return Path(config.run_dir) if config.run_dir else Path("runs") / stem
 
 

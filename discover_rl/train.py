@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents.agent import copy_into
-from discover_rl.build import make_agent, make_environment, random_sources, validate
+from discover_rl.build import make_agent, make_environment, make_selector, random_sources, validate
 from discover_rl.checkpoint import (
     CheckpointError,
     generator_tensors,
@@ -57,16 +57,28 @@ class Trainer:
         self.num_runs, self.num_envs = config.seeds, config.num_envs
         sources = random_sources(config.seed, self.device)
         self.generators = sources.generators
-        self.env = make_environment(config.env, self.num_runs * self.num_envs, self.device, sources.env_seed)
+        self.env = make_environment(
+            config.env,
+            self.num_runs * self.num_envs,
+            self.device,
+            sources.env_seed,
+            config.goal_space,
+            config.target,
+        )
         self.eval_env = make_environment(
-            config.env, self.num_runs * config.eval_episodes, self.device, sources.eval_seed
+            config.env,
+            self.num_runs * config.eval_episodes,
+            self.device,
+            sources.eval_seed,
+            config.goal_space,
+            config.target,
         )
         self.space = self.env.goal_space
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
         self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
         self.prior = Prior(Path(config.prior), self.env, self.num_runs, self.device) if config.prior else None
-        self.selector = config.selector
+        self.selector = make_selector(config.selector, self.env)
         self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
         self.buffer = ReplayBuffer(
             self.num_runs, self.num_envs, self.num_steps, config.buffer_size, self.layout, self.device

@@ -51,7 +51,7 @@ def test_help_shows_verbs_and_examples(capsys, arguments):
 def test_an_unknown_verb_is_said(fails):
     assert (
         fails("trian")
-        == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval, table, compare, report, bench"
+        == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval, table, compare, report, bench, check-env"
     )
 
 
@@ -66,7 +66,7 @@ def test_an_unknown_verb_is_said(fails):
             "env=point_maze/spirall",
             "env is 'point_maze/spirall'; did you mean 'point_maze/spiral'?; allowed: ant_maze, point_maze,",
         ),
-        ("agent=dqn", "agent is 'dqn'; allowed: random, td3, zero"),
+        ("agent=ppo", "agent is 'ppo'; allowed: dqn, random, td3, zero"),
         (
             "experiment=papers",
             "experiment is 'papers'; did you mean 'paper'?; allowed: ant, ant_large, ",

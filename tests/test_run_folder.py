@@ -77,7 +77,10 @@ def plain(**changes):
         (plain(env={"name": "point_maze", "layuot": "u"}), r"^unknown key env\.layuot; did you mean 'layout'\?"),
         (plain(hindsight={"futur": 0.5}), r"hindsight.*futur"),
         (plain(selector={"name": "discovr"}), r"^selector\.name is 'discovr'; did you mean 'discover'\?; allowed: ach"),
-        (plain(agent={"name": "td4"}), r"^agent\.name is 'td4'; did you mean 'td3'\?; allowed: random, td3, zero$"),
+        (
+            plain(agent={"name": "td4"}),
+            r"^agent\.name is 'td4'; did you mean 'td3'\?; allowed: dqn, random, td3, zero$",
+        ),
         (plain(env={"name": "point_mace"}), r"no plug-in named 'point_mace' .*did you mean 'point_maze'\?; installed"),
         (plain(selector=None), r"^selector is not set; choose one, e\.g\. selector="),
         (plain(env=None), r"^env is not set"),

@@ -2,13 +2,28 @@
 
 import math
 from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
+
+
+class Generators(NamedTuple):
+    """One generator per purpose, all on the agent's device.
+
+    Attributes:
+        init: Initial parameters.
+        explore: Exploration noise.
+        learn: Target noise and the choice of critics.
+    """
+
+    init: torch.Generator
+    explore: torch.Generator
+    learn: torch.Generator
 
 
 @runtime_checkable
@@ -89,6 +104,19 @@ def value_in_steps(q: Float[Tensor, "*lead"], gamma: float, goal_is_terminal: bo
     """
     scale = 1.0 if goal_is_terminal else 1 - gamma
     return -(scale * (q + 0.01).clamp_min(0.001)).log() / math.log(gamma)
+
+
+def make_adam(parameter: Tensor, learning_rate: float) -> torch.optim.Adam:
+    """Adam for one flat tensor, its gradient and its moments in place from the start."""
+    parameter.grad = torch.zeros_like(parameter)  # written in place by the backward passes
+    optimizer = torch.optim.Adam([parameter], lr=learning_rate, fused=True, capturable=parameter.is_cuda)
+    # torch makes these at the first step; a captured update and a checkpoint need them before
+    optimizer.state[parameter] = {
+        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+        "exp_avg": torch.zeros_like(parameter),
+        "exp_avg_sq": torch.zeros_like(parameter),
+    }
+    return optimizer
 
 
 def copy_into(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:

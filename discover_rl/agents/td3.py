@@ -3,32 +3,17 @@
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from discover_rl.agents.agent import copy_into, value_in_steps
+from discover_rl.agents.agent import Generators, copy_into, value_in_steps
 from discover_rl.agents.td3_config import TD3Config
 from discover_rl.agents.td3_update import PlainUpdate, Update, make_networks, prepare
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
-
-
-class Generators(NamedTuple):
-    """One generator per purpose, all on the agent's device.
-
-    Attributes:
-        init: Initial parameters.
-        explore: Exploration noise.
-        learn: Target noise and the choice of critics.
-    """
-
-    init: torch.Generator
-    explore: torch.Generator
-    learn: torch.Generator
 
 
 class TD3:

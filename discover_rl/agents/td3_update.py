@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from discover_rl.agents.agent import make_adam
 from discover_rl.agents.td3_config import TD3Config
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
@@ -56,23 +57,11 @@ def make_networks(
     critic_net = StackedMLP((state_dim + action_dim, *config.hidden_sizes, 1))
     actor = actor_net.init((num_runs,), generator)
     critics = critic_net.init((num_runs, config.num_critics), generator)
-    actor_adam, critic_adam = (_adam(parameter, config.learning_rate) for parameter in (actor, critics))
+    actor_adam, critic_adam = (make_adam(parameter, config.learning_rate) for parameter in (actor, critics))
     rates = torch.full((num_runs,), config.learning_rate, device=actor.device)
     return Networks(
         actor_net, critic_net, actor, critics, actor.clone(), critics.clone(), actor_adam, critic_adam, rates
     )
-
-
-def _adam(parameter: Tensor, learning_rate: float) -> torch.optim.Adam:
-    parameter.grad = torch.zeros_like(parameter)  # written in place by the backward passes
-    optimizer = torch.optim.Adam([parameter], lr=learning_rate, fused=True, capturable=parameter.is_cuda)
-    # torch makes these at the first step; a captured update and a checkpoint need them before
-    optimizer.state[parameter] = {
-        "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-        "exp_avg": torch.zeros_like(parameter),
-        "exp_avg_sq": torch.zeros_like(parameter),
-    }
-    return optimizer
 
 
 class Minibatches(NamedTuple):

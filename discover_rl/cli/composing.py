@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from discover_rl.config import TrainConfig
 
 
+PLUGIN_GROUPS = {
+    "env": "discover_rl.environments",
+    "goal_space": "discover_rl.goal_spaces",
+    "selector": "discover_rl.selectors",
+}
+"""Groups of the configuration whose options may come from other packages, and the entry points of these."""
+
+
 def recipes_dir() -> Path:
     """The folder of YAML recipes: inside the installed package, or ``configs/`` of a checkout."""
     here = Path(__file__).resolve().parents[1]
@@ -26,22 +34,66 @@ def register_schemas() -> None:
     from hydra.core.config_store import ConfigStore
 
     from discover_rl.agents import AGENT_CONFIGS
-    from discover_rl.config import TrainConfig, UnknownPluginError, load_plugin, plugin_names, schema_node
+    from discover_rl.config import TrainConfig, plugin_names, schema_node
+    from discover_rl.run_folder import SCHEMAS
     from discover_rl.selectors import SELECTORS
 
     store = ConfigStore.instance()
     store.store(name="train_schema", node=schema_node(TrainConfig))
-    for name, selector in SELECTORS.items():
-        store.store(group="selector", name=name, node=schema_node(selector))
+    for name in SELECTORS:
+        store.store(group="selector", name=name, node=schema_node(SCHEMAS["selector"](name)))
     for name, agent in AGENT_CONFIGS.items():
         store.store(group="agent", name=name, node=schema_node(agent))
-    for name in plugin_names("discover_rl.environments"):
-        try:
-            schema = load_plugin("discover_rl.environments", name).Config
-        except UnknownPluginError as error:
-            print(f"discover-rl: warning: {error}", file=sys.stderr)
+    for group, entry_points in PLUGIN_GROUPS.items():
+        for name in plugin_names(entry_points):
+            try:
+                node = schema_node(SCHEMAS[group](name), name)
+            except ValueError as error:
+                print(f"discover-rl: warning: {error}", file=sys.stderr)
+                continue
+            # those of our own environments have recipes of the same name, which build on their schemas
+            store.store(group=group, name=f"{name}_schema" if group == "env" else name, node=node)
+            if group == "env" and not (recipes_dir() / "env" / f"{name}.yaml").is_file():
+                store.store(group=group, name=name, node=node)
+
+
+def register_dotted_paths(arguments: Sequence[str]) -> list[str]:
+    """Make plug-ins known to Hydra that arguments name by a path, ``selector=package.module:Class``.
+
+    Args:
+        arguments: The arguments; in a sweep an argument may name several, separated by commas.
+
+    Returns:
+        The arguments, where an environment that is a plain Gymnasium one is named as Hydra knows it.
+
+    Raises:
+        ValueError: If a path leads nowhere, or to something else.
+    """
+    from hydra.core.config_store import ConfigStore
+
+    from discover_rl.config import is_dotted_path, schema_node
+    from discover_rl.run_folder import SCHEMAS
+
+    given = []
+    for argument in arguments:
+        group, _, names = argument.partition("=")
+        paths = [name for name in names.split(",") if is_dotted_path(name)] if group in PLUGIN_GROUPS else []
+        if group == "env" and names in paths and _is_gymnasium(names):
+            given += ["env=gymnasium", f"env.id={names}"]
             continue
-        store.store(group="env", name=f"{name}_schema", node=schema_node(schema))
+        for path in paths:
+            ConfigStore.instance().store(group=group, name=path, node=schema_node(SCHEMAS[group](path), path))
+        given.append(argument)
+    return given
+
+
+def _is_gymnasium(path: str) -> bool:
+    import gymnasium
+
+    from discover_rl.config import load_object
+
+    found = load_object(path)
+    return isinstance(found, type) and issubclass(found, gymnasium.Env)
 
 
 def without_printing_flags(arguments: list[str]) -> list[str]:
@@ -79,14 +131,21 @@ def check_overrides(arguments: list[str]) -> None:
 
 
 def _is_group(argument: str) -> bool:
-    return argument.split("=", 1)[0] in ("env", "selector", "agent", "experiment", "+experiment")
+    return argument.split("=", 1)[0] in (
+        "env",
+        "goal_space",
+        "selector",
+        "agent",
+        "experiment",
+        "+experiment",
+    )
 
 
 def _check_option(argument: str) -> None:
-    from discover_rl.config import did_you_mean
+    from discover_rl.config import did_you_mean, is_dotted_path
 
     group, _, name = argument.partition("=")
-    if not _is_group(argument) or not name:
+    if not _is_group(argument) or not name or is_dotted_path(name):
         return
     allowed = _options(group.removeprefix("+"))
     if name not in allowed:
@@ -97,11 +156,13 @@ def _options(group: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
 
+    from discover_rl.config import is_dotted_path
+
     loader = GlobalHydra.instance().config_loader()
     plain = loader.get_group_options(group, ObjectType.CONFIG)
     nested = loader.get_group_options(group, ObjectType.GROUP)
     deeper = [f"{folder}/{name}" for folder in nested for name in _options(f"{group}/{folder}")]
-    return [*(name for name in plain if not name.endswith("_schema")), *deeper]
+    return [*(name for name in plain if not name.endswith("_schema") and not is_dotted_path(name)), *deeper]
 
 
 def check_key(argument: str, config: "DictConfig") -> None:
@@ -110,7 +171,7 @@ def check_key(argument: str, config: "DictConfig") -> None:
     Raises:
         ValueError: If it is not, or the argument has no value.
     """
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
 
     from discover_rl.config import did_you_mean
 
@@ -121,13 +182,16 @@ def check_key(argument: str, config: "DictConfig") -> None:
         return
     node, parent = config, ""
     for part in key.split("."):
+        if isinstance(node, DictConfig) and node._get_node_flag("struct") is False:
+            return  # a plain dict takes any key
         allowed = [str(name) for name in node] if isinstance(node, DictConfig) else []
         if part not in allowed:
             raise ValueError(
                 f"unknown key {key}{did_you_mean(part, allowed)}; allowed{' under ' + parent if parent else ''}: "
                 f"{', '.join(allowed) or 'nothing: it is a value'}"
             )
-        node, parent = node[part], f"{parent}.{part}".lstrip(".")
+        assert isinstance(node, DictConfig)
+        node, parent = None if OmegaConf.is_missing(node, part) else node[part], f"{parent}.{part}".lstrip(".")
 
 
 def _first_sentence(error: BaseException) -> str:
@@ -146,5 +210,6 @@ def composed(overrides: Sequence[str]) -> "TrainConfig":
     from discover_rl.run_folder import config_from_node
 
     register_schemas()
+    overrides = register_dotted_paths(overrides)
     with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
-        return config_from_node(compose("train", list(overrides)))
+        return config_from_node(compose("train", overrides))

@@ -17,10 +17,13 @@ verbs:
   compare envs=[...] selectors=[...] ...     methods on tasks, same budget for all: runs what is missing, one table
   report RUN_DIR... [--output FILE]          one HTML file: learning curves, alpha, the curriculum to play
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
+  check-env MODULE:ENV [KEY=VALUE ...]       what is wrong with an environment or a goal space of yours
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
   discover-rl train env=point_maze env.layout=my_maze.npz
+  discover-rl train env=my_module:MyEnv goal_space=my_module:MyGoals
+  discover-rl train env=gymnasium env.id=FetchReach-v4
   discover-rl train --help                   all options, groups and keys
   discover-rl train --cfg job                the resolved configuration, without training
   discover-rl train --from runs/NAME         the same run again, beside it; KEY=VALUE changes what you like
@@ -38,6 +41,7 @@ VERBS = (
     "compare",
     "report",
     "bench",
+    "check-env",
 )  # each a module of this package with a function ``run``
 
 

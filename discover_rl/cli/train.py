@@ -5,7 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from discover_rl.cli.composing import check_overrides, recipes_dir, register_schemas, without_printing_flags
+from discover_rl.cli.composing import (
+    check_overrides,
+    recipes_dir,
+    register_dotted_paths,
+    register_schemas,
+    without_printing_flags,
+)
 from discover_rl.cli.parsing import ERRORS, fail
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ def run(arguments: list[str]) -> None:
     if any(argument.split("=", 1)[0] in ("--from", "from") for argument in arguments):
         _repeat(arguments)
         return
+    arguments = register_dotted_paths(arguments)
     overrides = without_printing_flags(arguments)
     if not any(argument.startswith("-") for argument in overrides):  # -m sweeps, --help composes by itself
         check_overrides(overrides)

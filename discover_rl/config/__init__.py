@@ -1,7 +1,16 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
 from discover_rl.config.device import pick_device
-from discover_rl.config.plugins import UnknownPluginError, did_you_mean, load_plugin, plugin_names
+from discover_rl.config.plugins import (
+    UnknownPluginError,
+    did_you_mean,
+    is_dotted_path,
+    load_object,
+    load_plugin,
+    plugin_names,
+    settings_of,
+    settings_schema,
+)
 from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
 
 __all__ = [
@@ -9,8 +18,12 @@ __all__ = [
     "TrainConfig",
     "UnknownPluginError",
     "did_you_mean",
+    "is_dotted_path",
+    "load_object",
     "load_plugin",
     "pick_device",
     "plugin_names",
     "schema_node",
+    "settings_of",
+    "settings_schema",
 ]

@@ -42,9 +42,12 @@ class TrainConfig:
 
     Attributes:
         env: Environment, a dataclass with a field ``name`` known to the group ``discover_rl.environments``.
-        selector: Goal selector, one of the dataclasses of ``discover_rl.selectors``.
+        selector: Goal selector, one of the dataclasses of ``discover_rl.selectors`` or a plug-in.
         agent: Learner, e.g. ``TD3Config``.
         hindsight: Relabelling mix.
+        goal_space: Goal space: keys and values with a ``name`` known to the group ``discover_rl.goal_spaces`` (or a
+            dotted path), or an object; the environment's own if None.
+        target: Targets in that goal space, see ``target_draw``; the environment's own if None.
         seed: Seed of the first run; run r is reported as seed + r.
         seeds: Number of independent runs trained at once, in one process.
         device: ``auto`` (cuda if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
@@ -88,6 +91,8 @@ class TrainConfig:
     selector: Any = None
     agent: Any = None
     hindsight: HindsightConfig = field(default_factory=HindsightConfig)
+    goal_space: Any = None
+    target: Any = None
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
@@ -152,8 +157,19 @@ class TrainConfig:
             raise ValueError(f"device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")
 
 
-def schema_node(dataclass_type: type) -> DictConfig:
-    """The typed OmegaConf node of a dataclass, open to overrides even if instances of the class are frozen."""
+def schema_node(dataclass_type: type, name: str = "") -> DictConfig:
+    """The typed OmegaConf node of a dataclass, open to overrides even if instances of the class are frozen.
+
+    Args:
+        dataclass_type: The dataclass.
+        name: Value of its key ``name``, if that is to differ from the default.
+    """
     node = OmegaConf.structured(dataclass_type)
     OmegaConf.set_readonly(node, False)
+    if name:
+        node.name = name
+    for key in node:  # a plain dict takes any key, as the arguments of an environment need it
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and OmegaConf.get_type(child) is dict:
+            OmegaConf.set_struct(child, False)
     return node

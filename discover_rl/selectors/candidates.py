@@ -1,7 +1,7 @@
 """What every selector is given, what it answers, and the contract it keeps."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -84,6 +84,7 @@ class SelectorState(NamedTuple):
         return self._replace(mastery=self.mastery.lerp(commanded_success, MASTERY_RATE))
 
 
+@runtime_checkable
 class Selector(Protocol):
     """The contract. A selector is a frozen dataclass: its fields are its configuration.
 
