@@ -36,8 +36,12 @@ class BeliefConfig:
             chosen as SIFT continues its list.
         forget: Factor on the weight of all earlier attempts at each update: the model that made them is no longer the
             one at hand. 0.95 halves their weight in 14 updates.
-        achievability: ``pass_rate``, or ``learnability``, p·(1-p): the variance of the reward, which is what
-            group-relative policy gradients learn from.
+        opposites: Whether tasks whose embeddings point away from a target count as informative about it, as in SIFT as
+            published. There embeddings are not centred and nothing points away; centred ones of unrelated tasks do,
+            and are no help. Where nothing points away the two are the same.
+        achievability: ``pass_rate``, or ``learnability``, 4·p·(1-p): the variance of the reward, which is what
+            group-relative policy gradients learn from, so that tasks solved every time are worth as little as those
+            never solved.
     """
 
     prior_mean: float = 0.5
@@ -46,7 +50,8 @@ class BeliefConfig:
     noise: float = 0.1
     sampling_noise: bool = True
     forget: float = 0.95
-    achievability: str = "pass_rate"
+    opposites: bool = False
+    achievability: str = "learnability"
 
     def __post_init__(self) -> None:
         if self.achievability not in ACHIEVABILITY:
@@ -55,9 +60,10 @@ class BeliefConfig:
         for name in ("prior_std", "level_std", "noise"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"belief.{name} must be positive, got {getattr(self, name)}")
-        for name, least in (("prior_mean", 0.0), ("forget", 1e-6)):
-            if not least <= getattr(self, name) <= 1:
-                raise ValueError(f"belief.{name} must lie in [0, 1], got {getattr(self, name)}")
+        if not 0 <= self.prior_mean <= 1:
+            raise ValueError(f"belief.prior_mean must lie in [0, 1], got {self.prior_mean}")
+        if not 0 < self.forget <= 1:
+            raise ValueError(f"belief.forget must lie in (0, 1], got {self.forget}; 1 forgets nothing")
 
 
 class PassRates:
@@ -81,6 +87,8 @@ class PassRates:
         self, tasks: Float[Tensor, "cand goal"], targets: Float[Tensor, "desired goal"], config: BeliefConfig
     ) -> None:
         self.tasks, self.targets, self.config = tasks, targets, config
+        self._towards = None if config.opposites else tasks @ targets.T >= 0
+        self._nearness = tasks @ targets.mean(0) / (tasks.square().sum(1) + config.noise)
         dim = tasks.shape[1]
         self.precision = torch.eye(dim, dtype=torch.float64)
         self.weighted = torch.zeros(dim, dtype=torch.float64)
@@ -137,9 +145,11 @@ class PassRates:
     def estimates(self, kernel: TaskKernel, mean: Float[Tensor, "cand"] | None = None) -> tuple[Estimate, Estimate]:
         """The four numbers of each task.
 
-        From start to goal: posterior mean and deviation of the pass rate. From goal to target: how far the expected
-        pass rate at the targets would rise, on average, were the task mastered, k(g,g*)·(1-p) / (k(g,g)+λ); and the
-        deviation that attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion.
+        From start to goal: posterior mean (or learnability) and deviation of the pass rate. From goal to target: how far the pass rate at
+        the targets would rise, on average, were the task mastered, k_0(g,g*)·(1-p) / (k_0(g,g)+λ), with the prior
+        kernel, for mastering a task changes what is to be known instead of telling more of it; and the deviation that
+        attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion (see
+        ``BeliefConfig.opposites``).
 
         Args:
             kernel: The posterior kernel, conditioned on the tasks chosen for the batch already.
@@ -148,11 +158,11 @@ class PassRates:
         config = self.config
         mean = self.mean(self.tasks) if mean is None else mean
         rates = mean.clamp(0, 1)
-        start = rates * (1 - rates) if config.achievability == "learnability" else mean
-        uplift = kernel.to_targets.mean(1) * (1 - rates) / (kernel.variance + config.noise)
+        start = 4 * rates * (1 - rates) if config.achievability == "learnability" else mean
+        uplift = self._nearness * (1 - rates)
         return (
             Estimate(start, config.prior_std * kernel.variance.clamp_min(0).sqrt()),
-            Estimate(uplift, config.prior_std * kernel.gain(config.noise).sqrt()),
+            Estimate(uplift, config.prior_std * kernel.gain(config.noise, self._towards).sqrt()),
         )
 
     def target_std(self) -> float:

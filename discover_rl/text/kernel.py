@@ -6,7 +6,7 @@ embeddings, k_0(a, b) = a·b, so all that must be kept is the covariance of the 
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -41,13 +41,15 @@ class TaskKernel:
             self.variance = (spread * tasks).sum(1)
             self.to_targets = spread @ targets.T
 
-    def gain(self, noise: float) -> Float[Tensor, "cand"]:
+    def gain(self, noise: float, towards: Bool[Tensor, "cand desired"] | None = None) -> Float[Tensor, "cand"]:
         """How much attempting each task would reduce the variance at the targets, on average.
 
         Args:
             noise: λ, the variance of the noise in units of the kernel.
+            towards: At which targets each task may reduce it; at all if None.
         """
-        return self.to_targets.square().mean(1) / (self.variance + noise)
+        shared = self.to_targets.square() if towards is None else self.to_targets.square() * towards
+        return shared.mean(1) / (self.variance + noise)
 
     def with_task(self, index: int) -> Float[Tensor, "cand"]:
         """k_n(x, x_i) of all x with task i."""

@@ -3,7 +3,7 @@ import torch
 
 from discover_rl.text.belief import BeliefConfig, LogitShift, PassRates
 
-PLAIN = {"sampling_noise": False, "forget": 1.0}
+PLAIN = {"sampling_noise": False, "forget": 1.0, "achievability": "pass_rate"}
 
 
 def unit(seed, *shape):
@@ -16,13 +16,15 @@ def seen(index, rates, attempts=8):
 
 
 def test_without_attempts_all_is_prior():
-    belief = PassRates(unit(0, 10, 4), unit(1, 2, 4), BeliefConfig(prior_mean=0.3))
+    belief = PassRates(unit(0, 10, 4), unit(1, 2, 4), BeliefConfig(prior_mean=0.3, achievability="pass_rate"))
     start, target = belief.estimates(belief.kernel())
     torch.testing.assert_close(start.mean, torch.full((10,), 0.3, dtype=torch.float64))
     torch.testing.assert_close(start.std, torch.full((10,), 0.35, dtype=torch.float64))
     k = belief.tasks @ belief.targets.T
     torch.testing.assert_close(target.mean, k.mean(1) * 0.7 / 1.1)
-    torch.testing.assert_close(target.std, 0.35 * (k.square().mean(1) / 1.1).sqrt())
+    torch.testing.assert_close(target.std, 0.35 * (k.clamp_min(0).square().mean(1) / 1.1).sqrt())
+    published = PassRates(belief.tasks, belief.targets, BeliefConfig(opposites=True))
+    torch.testing.assert_close(published.estimates(published.kernel())[1].std, 0.35 * (k.square().mean(1) / 1.1).sqrt())
 
 
 def test_the_posterior_is_that_of_a_gaussian_process_with_a_common_level():
@@ -44,7 +46,7 @@ def test_the_posterior_is_that_of_a_gaussian_process_with_a_common_level():
 
 def test_what_is_learnt_of_one_task_holds_for_its_like():
     tasks = torch.tensor([[1.0, 0], [0.96, 0.28], [0, 1.0], [-1.0, 0]], dtype=torch.float64)
-    belief = PassRates(tasks, tasks[1:2], BeliefConfig())
+    belief = PassRates(tasks, tasks[1:2], BeliefConfig(achievability="pass_rate"))
     belief.observe(*seen([0], [1.0]))
     start, target = belief.estimates(belief.kernel())
     assert start.mean[0] > start.mean[1] > start.mean[2] > start.mean[3]
@@ -65,7 +67,7 @@ def test_more_attempts_say_more_and_sure_results_are_not_free_of_noise():
 
 
 def test_attempts_are_forgotten_towards_the_prior():
-    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(forget=0.5))
+    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(forget=0.5, achievability="pass_rate"))
     belief.observe(*seen([0], [1.0]))
     known = float(belief.estimates(belief.kernel())[0].std[0])
     for _ in range(30):
@@ -90,7 +92,7 @@ def test_unseen_tasks_are_predicted():
     tasks, w = unit(0, 400, 16), torch.linspace(-0.4, 0.4, 16).double()
     true = (0.5 + tasks @ w).clamp(0, 1)
     generator = torch.Generator().manual_seed(0)
-    belief = PassRates(tasks, tasks[:4], BeliefConfig(forget=1.0))
+    belief = PassRates(tasks, tasks[:4], BeliefConfig(forget=1.0, achievability="pass_rate"))
     rates = torch.binomial(torch.full((100,), 8.0, dtype=torch.float64), true[:100], generator=generator) / 8
     belief.observe(torch.arange(100), rates, torch.full((100,), 8))
     start, _ = belief.estimates(belief.kernel())
@@ -102,7 +104,7 @@ def test_unseen_tasks_are_predicted():
 def test_learnability_is_greatest_at_one_half():
     belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(achievability="learnability"))
     start, _ = belief.estimates(belief.kernel(), torch.tensor([0.1, 0.5, 1.2]).double())
-    torch.testing.assert_close(start.mean, torch.tensor([0.09, 0.25, 0.0]).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(start.mean, torch.tensor([0.36, 1.0, 0.0]).double(), atol=1e-6, rtol=0)
 
 
 def test_mastered_tasks_promise_no_uplift():
@@ -132,7 +134,7 @@ def test_the_state_comes_back_whole_and_another_corpus_is_refused():
     [
         ({"achievability": "ease"}, "belief.achievability is 'ease'; allowed: pass_rate, learnability"),
         ({"noise": 0.0}, "belief.noise must be positive, got 0.0"),
-        ({"forget": 0.0}, r"belief.forget must lie in \[0, 1\], got 0.0"),
+        ({"forget": 0.0}, r"belief.forget must lie in \(0, 1\], got 0.0"),
         ({"prior_mean": 1.5}, r"belief.prior_mean must lie in \[0, 1\], got 1.5"),
     ],
 )

@@ -62,7 +62,7 @@ def test_targets_need_no_answer(written):
     ],
 )
 def test_a_mistake_is_said_with_its_line(written, lines, sentence):
-    with pytest.raises(ValueError, match=".") as info:
+    with pytest.raises(ValueError, match=r".") as info:
         read_tasks(written(*lines))
     assert sentence in str(info.value)
 
