@@ -15,6 +15,7 @@ verbs:
   eval RUN_DIR [KEY=VALUE ...]               evaluate the networks of a run on its target
   table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
+  curriculum targets=FILE corpus=FILE ...    rank practice tasks of a language model for its targets, and say why
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
@@ -27,7 +28,7 @@ examples:
   discover-rl bench --help                   what is measured, and the options
 """
 
-VERBS = ("train", "eval", "table", "bench")  # each a module of this package with a function ``run``
+VERBS = ("train", "eval", "table", "bench", "curriculum")  # each a module of this package with a function ``run``
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

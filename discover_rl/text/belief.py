@@ -81,6 +81,8 @@ class PassRates:
         weighted: Σ z / noise over attempts; ``moment`` Σ z·rate / noise.
         weight, rate_sum: Σ 1 / noise and Σ rate / noise.
         attempted: How many attempts each task has seen, ever.
+        nearness: k_0(g,g*) / (k_0(g,g)+λ) of each task, mean over the targets: what a target would gain per gain of
+            the task.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class PassRates:
     ) -> None:
         self.tasks, self.targets, self.config = tasks, targets, config
         self._towards = None if config.opposites else tasks @ targets.T >= 0
-        self._nearness = tasks @ targets.mean(0) / (tasks.square().sum(1) + config.noise)
+        self.nearness = tasks @ targets.mean(0) / (tasks.square().sum(1) + config.noise)
         dim = tasks.shape[1]
         self.precision = torch.eye(dim, dtype=torch.float64)
         self.weighted = torch.zeros(dim, dtype=torch.float64)
@@ -145,11 +147,11 @@ class PassRates:
     def estimates(self, kernel: TaskKernel, mean: Float[Tensor, "cand"] | None = None) -> tuple[Estimate, Estimate]:
         """The four numbers of each task.
 
-        From start to goal: posterior mean (or learnability) and deviation of the pass rate. From goal to target: how far the pass rate at
-        the targets would rise, on average, were the task mastered, k_0(g,g*)·(1-p) / (k_0(g,g)+λ), with the prior
-        kernel, for mastering a task changes what is to be known instead of telling more of it; and the deviation that
-        attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion (see
-        ``BeliefConfig.opposites``).
+        From start to goal: posterior mean (or learnability) and deviation of the pass rate. From goal to target: how
+        far the pass rate at the targets would rise, on average, were the task mastered, k_0(g,g*)·(1-p) / (k_0(g,g)+λ),
+        with the prior kernel, for mastering a task changes what is to be known instead of telling more of it; and the
+        deviation that attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion
+        (see ``BeliefConfig.opposites``).
 
         Args:
             kernel: The posterior kernel, conditioned on the tasks chosen for the batch already.
@@ -159,7 +161,7 @@ class PassRates:
         mean = self.mean(self.tasks) if mean is None else mean
         rates = mean.clamp(0, 1)
         start = 4 * rates * (1 - rates) if config.achievability == "learnability" else mean
-        uplift = self._nearness * (1 - rates)
+        uplift = self.nearness * (1 - rates)
         return (
             Estimate(start, config.prior_std * kernel.variance.clamp_min(0).sqrt()),
             Estimate(uplift, config.prior_std * kernel.gain(config.noise, self._towards).sqrt()),

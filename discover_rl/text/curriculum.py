@@ -4,6 +4,7 @@ choose a batch -> the model attempts it -> score -> the model learns -> ``update
 """
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -293,6 +294,25 @@ class TextCurriculum:
         self.generator.set_state(before)
         return picks
 
+    def ranking(self, count: int) -> list[Pick]:
+        """All tasks, best first: ``count`` of them as ``preview``, the rest by the score that those leave them."""
+        picks = self.preview(count)
+        kernel, mean = self._kernel_and_mean()
+        means = [estimate.mean for estimate in self.belief.estimates(kernel, mean)]
+        rest = torch.ones(len(self.tasks), dtype=torch.bool)
+        for pick in picks:
+            kernel.condition(pick.index, self.config.belief.noise)
+            rest[pick.index] = False
+        start, target = map(Estimate, means, (e.std for e in self.belief.estimates(kernel, mean)))
+        score = self.selector.score(self.state, Candidates(self.belief.tasks, rest, start, target))
+        order = torch.where(rest, score, -torch.inf).argsort(descending=True, stable=True)[: int(rest.sum())]
+        columns = [mean.clamp(0, 1), start.mean, start.std, target.mean, target.std, score]
+        table = torch.stack(columns, 1)[order].tolist()
+        return picks + [
+            Pick(self.tasks[i], i, rate, (v, s), (w, t), value, True)
+            for i, (rate, v, s, w, t, value) in zip(order.tolist(), table, strict=True)
+        ]
+
     def _choose(self, count: int, explore: float) -> list[Pick]:
         """Tasks one after another; the deviations are those left by the ones before, so near-duplicates lose gain.
 
@@ -323,8 +343,10 @@ class TextCurriculum:
                 index = int(torch.where(valid, score, -torch.inf).argmax())
             counted = not at_random[turn] and not bool(plan.uncounted[turn])
             rate = float(mean[index].clamp(0, 1))
-            score_here = float("nan") if at_random[turn] else float(score[index])
-            picks.append(Pick(self.tasks[index], index, rate, _pair(start, index), _pair(target, index), score_here, counted))
+            score_here = math.nan if at_random[turn] else float(score[index])
+            picks.append(
+                Pick(self.tasks[index], index, rate, _pair(start, index), _pair(target, index), score_here, counted)
+            )
             free[index] = False
             kernel.condition(index, self.config.belief.noise)
         return picks
@@ -370,8 +392,8 @@ class TextCurriculum:
 
     def _pick_target(self) -> Pick:
         target = self.targets[self._draw(len(self.targets))]
-        nothing = (float("nan"), float("nan"))
-        return Pick(dataclasses.replace(target, id=TARGET + target.id), -1, float("nan"), nothing, nothing, float("nan"), False)
+        nothing = (math.nan, math.nan)
+        return Pick(_as_practice(target), -1, math.nan, nothing, nothing, math.nan, False)
 
     # -- learning ----------------------------------------------------------------------------------------
 
@@ -470,11 +492,15 @@ class TextCurriculum:
         index, target, rate, start, to_target, score, counted = plain
         if index >= 0:
             return Pick(self.tasks[index], index, rate, tuple(start), tuple(to_target), score, counted)
-        task = next(t for t in self.targets if t.id == target)
-        return Pick(dataclasses.replace(task, id=TARGET + target), -1, rate, tuple(start), tuple(to_target), score, counted)
+        task = _as_practice(next(t for t in self.targets if t.id == target))
+        return Pick(task, -1, rate, tuple(start), tuple(to_target), score, counted)
 
 
 KNOWN_ATTEMPTS = 8  # behind a pass rate that the corpus brings along without saying
+
+
+def _as_practice(target: Task) -> Task:
+    return dataclasses.replace(target, id=TARGET + target.id)
 
 
 def _plain(pick: Pick) -> list[Any]:

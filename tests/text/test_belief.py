@@ -67,7 +67,9 @@ def test_more_attempts_say_more_and_sure_results_are_not_free_of_noise():
 
 
 def test_attempts_are_forgotten_towards_the_prior():
-    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(forget=0.5, achievability="pass_rate"))
+    belief = PassRates(
+        torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(forget=0.5, achievability="pass_rate")
+    )
     belief.observe(*seen([0], [1.0]))
     known = float(belief.estimates(belief.kernel())[0].std[0])
     for _ in range(30):
