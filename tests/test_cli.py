@@ -50,7 +50,7 @@ def test_help_shows_verbs_and_examples(capsys, arguments):
 
 def test_an_unknown_verb_is_said(fails):
     assert (
-        fails("trian") == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval, table, bench, curriculum"
+        fails("trian") == "unknown verb 'trian'; did you mean 'train'?; allowed: train, eval, table, bench, curriculum, ttc"
     )
 
 

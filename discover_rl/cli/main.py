@@ -16,6 +16,7 @@ verbs:
   table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
   curriculum targets=FILE corpus=FILE ...    rank practice tasks of a language model for its targets, and say why
+  ttc model=NAME targets=FILE corpus=FILE    train a language model on the tasks that bring it to its targets
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
@@ -28,7 +29,14 @@ examples:
   discover-rl bench --help                   what is measured, and the options
 """
 
-VERBS = ("train", "eval", "table", "bench", "curriculum")  # each a module of this package with a function ``run``
+VERBS = (
+    "train",
+    "eval",
+    "table",
+    "bench",
+    "curriculum",
+    "ttc",
+)  # each a module of this package with a function ``run``
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

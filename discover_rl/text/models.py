@@ -98,6 +98,8 @@ def _locate(name: str) -> tuple[str, str | None]:
         path = Path(spec.submodule_search_locations[0]) / inside
     else:
         path = Path(name)
+        if not path.exists() and (name.startswith((".", "/", "~")) or name.count("/") > 1):  # no name of the hub's
+            raise ValueError(f"model {name!r}: there is no such folder")
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ValueError(f"model {name!r}: there is no such file")

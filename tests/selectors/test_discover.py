@@ -256,6 +256,7 @@ def test_the_plan_says_what_select_does_with_each_episode(mastery):
     )
     plan, choice = selector.plan(at, 8), selector.select(at, candidates, 8, torch.Generator())
     assert torch.equal(plan.use_target, choice.use_target)
+    assert choice.uncounted is not None
     assert torch.equal(plan.uncounted, choice.uncounted)
     for env in range(8):  # each episode's goal is high in the ranking of its own alpha and beta
         score = selector.score(at._replace(alpha=plan.alpha[:, env], beta=plan.beta[:, env]), candidates)

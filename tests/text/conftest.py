@@ -1,6 +1,7 @@
 """A small corpus of sums and words, whose difficulty is known."""
 
 import pytest
+import torch
 
 from discover_rl.text.tasks import Task
 
@@ -39,3 +40,52 @@ def corpus():
 @pytest.fixture
 def targets():
     return [Task(f"t{i}", task.prompt) for i, task in enumerate(sums(3, 6, seed=1))]
+
+
+def tiny_model(seed=0):
+    """A random Llama of two layers and a tokenizer of single characters."""
+    import string
+
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    letters = string.ascii_letters + string.digits + " +-?:.'\n\\{}"
+    vocabulary = {token: i for i, token in enumerate(["<pad>", "<eos>", "<unk>", *letters])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    inner.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="<pad>",
+        eos_token="<eos>",
+        unk_token="<unk>",
+        clean_up_tokenization_spaces=False,
+    )
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+    )
+    return LlamaForCausalLM(config), tokenizer
+
+
+@pytest.fixture
+def tiny():
+    return tiny_model
+
+
+@pytest.fixture
+def tiny_folder(tmp_path):
+    """The tiny model saved, as a user names it."""
+    model, tokenizer = tiny_model()
+    model.save_pretrained(tmp_path / "tiny")
+    tokenizer.save_pretrained(tmp_path / "tiny")
+    return tmp_path / "tiny"
