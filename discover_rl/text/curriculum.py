@@ -23,6 +23,7 @@ from discover_rl.text.tasks import Task, clean_corpus, fingerprint, task_from_re
 
 MASTERED_RATE, MASTERED_STD = 0.95, 0.05  # a task surely solved every time has nothing left to teach
 ESTIMATORS = ("posterior", "logit_shift")
+MOST_REFILLS = 3  # then a batch is smaller: more attempts at targets are wanted than there are targets
 RECENT = 4  # batches out at a time of which choosing takes account
 TARGET = "target:"  # before the ids of targets that are practised, which may be those of tasks too
 
@@ -269,23 +270,39 @@ class TextCurriculum:
     def __next__(self) -> Batch:
         """The next batch, chosen by what is known now."""
         size = self.config.batch_size
-        while len(self._queue) < size:
-            if self.config.once and self._list:
-                more = [*self._list]
-            else:
-                count = min(self.config.ahead * size, len(self.tasks))
-                more = self._choose(count, self.config.explore)
-                self._list = more
-            if self.config.ahead > 1:
-                more = [more[i] for i in torch.randperm(len(more), generator=self.generator).tolist()]
-            self._queue += more
-        picks, self._queue = self._queue[:size], self._queue[size:]
-        if len({pick.task.id for pick in picks}) < size:  # the end of one list and the start of the next
-            picks = list({pick.task.id: pick for pick in picks}.values())
+        picks = self._take_different(size)
+        for _ in range(MOST_REFILLS):
+            if len(picks) == size:
+                break
+            self._refill()
+            self._queue = [*picks, *self._queue]
+            picks = self._take_different(size)
         batch = Batch(self.number, picks)
         self.number += 1
         self.open.add(batch.number, {pick.task.id: pick.counted for pick in picks})
         return batch
+
+    def _refill(self) -> None:
+        config = self.config
+        if not (config.once and self._list):
+            count = min(config.ahead * config.batch_size, len(self.tasks))
+            self._list = self._choose(count, config.explore)
+        more = [*self._list]
+        if config.ahead > 1:
+            more = [more[i] for i in torch.randperm(len(more), generator=self.generator).tolist()]
+        self._queue += more
+
+    def _take_different(self, size: int) -> list[Pick]:
+        """The first ``size`` different tasks of what was chosen ahead; the end of one list may meet the next."""
+        taken: dict[str, Pick] = {}
+        rest = []
+        for pick in self._queue:
+            if len(taken) < size and pick.task.id not in taken:
+                taken[pick.task.id] = pick
+            else:
+                rest.append(pick)
+        self._queue = rest
+        return list(taken.values())
 
     def preview(self, count: int) -> list[Pick]:
         """The tasks that would be chosen now, best first, without exploration; nothing changes."""
