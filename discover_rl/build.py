@@ -17,7 +17,7 @@ from discover_rl.agents import (
 )
 from discover_rl.agents.td3 import Generators
 from discover_rl.config import TrainConfig, load_plugin
-from discover_rl.goals import Environment
+from discover_rl.goals import Environment, check_starts
 
 PURPOSES = ("env", "eval_env", "init", "explore", "learn", "replay", "goals")
 
@@ -55,25 +55,6 @@ def random_sources(seed: int, device: torch.device) -> RandomSources:
     return RandomSources(generators, seeds["env"], seeds["eval_env"])
 
 
-def pick_device(name: str) -> torch.device:
-    """The torch device of that name; ``auto`` is cuda if there is one, else the CPU.
-
-    Raises:
-        ValueError: If there is no device of that name, or cuda is asked for and there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name} but torch sees no CUDA device; use device=cpu, or install a CUDA build")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"device is {name!r}; allowed: auto, cpu, cuda, cuda:N") from error
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
 def make_environment(config: Any, num_envs: int, device: torch.device, seed: int) -> Environment:  # noqa: ANN401
     """Build the environment that ``config.name`` names among the plug-ins.
 
@@ -84,19 +65,7 @@ def make_environment(config: Any, num_envs: int, device: torch.device, seed: int
         raise ValueError("env is not set; choose one, e.g. env=point_maze/serpentine")
     factory = load_plugin("discover_rl.environments", config.name)
     env: Environment = factory(config, num_envs, device, seed)
-    observation = env.reset()
-    expected = (num_envs, env.observation_dim)
-    if tuple(observation.shape) != expected or observation.dtype != torch.float32:
-        raise ValueError(
-            f"environment {config.name!r}: reset() must return float32 of shape {expected}, got "
-            f"{observation.dtype} of shape {tuple(observation.shape)}"
-        )
-    solved = env.goal_space.success(env.goal_space.achieved(observation), env.targets())
-    if bool(solved.any()):
-        raise ValueError(
-            f"environment {config.name!r}: {int(solved.sum())} of {num_envs} starts have already solved their "
-            "target; move the target or reduce the success radius"
-        )
+    check_starts(env, config.name)
     return env
 
 
@@ -107,6 +76,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
         ValueError: If the type of the configuration is unknown.
     """
     generators = sources.generators
+    observation_scale = getattr(env, "observation_scale", None)
     match config:
         case TD3Config():
             return TD3(
@@ -117,6 +87,7 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
                 env.goal_space.dim,
                 env.terminate_on_success,
                 Generators(generators["init"], generators["explore"], generators["learn"]),
+                None if observation_scale is None else (observation_scale, getattr(env, "goal_scale")),  # noqa: B009
             )
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents import Agent
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources
+from discover_rl.build import make_agent, make_environment, random_sources
 from discover_rl.checkpoint import load_checkpoint
+from discover_rl.config import TrainConfig, pick_device
 from discover_rl.goals import Environment
 from discover_rl.run_folder import MODEL, load_config
 
@@ -123,7 +124,25 @@ def evaluate_run(
     Raises:
         ValueError: If the folder is not that of a run, or its networks do not fit its configuration.
     """
-    config = load_config(run_dir)
+    config, agent, env = load_run(run_dir, eval_episodes, device, seed)
+    return [config.seed + run for run in range(config.seeds)], evaluate(agent, env, config.seeds)
+
+
+def load_run(
+    run_dir: Path, eval_episodes: int | None, device: str, seed: int
+) -> tuple[TrainConfig, Agent, Environment]:
+    """The configuration and the networks of a run, and environments to evaluate them in.
+
+    Args:
+        run_dir: The folder.
+        eval_episodes: Environments per run; as in training if None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: Seed of the environments.
+
+    Raises:
+        ValueError: If the folder is not that of a run, or its networks do not fit its configuration.
+    """
+    config = load_config(run_dir, own_files=True)
     episodes = config.eval_episodes if eval_episodes is None else eval_episodes
     if episodes < 1:
         raise ValueError(f"eval_episodes must be at least 1, got {episodes}")
@@ -133,4 +152,4 @@ def evaluate_run(
     agent = make_agent(config.agent, env, config.seeds, sources)
     tensors, _ = load_checkpoint(run_dir / MODEL, where)
     agent.load(tensors)
-    return [config.seed + run for run in range(config.seeds)], evaluate(agent, env, config.seeds)
+    return config, agent, env

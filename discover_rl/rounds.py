@@ -65,10 +65,19 @@ def exploration_scale(
     Of the episodes commanded to the target a share acts without noise.
     """
     count, device = use_target.shape[1], use_target.device
-    place = torch.arange(1, count + 1, device=device) * 0.6180339887498949 % 1
-    factor = 1 - spread + 2 * spread * place
+    factor = 1 - spread + 2 * spread * _places(count, device)
     greedy = (torch.arange(count, device=device) * 0.6180339887498949 + 0.5) % 1 < greedy_share
     return torch.where(use_target & greedy, 0.0, factor)
+
+
+def give_up_steps(num_envs: int, num_steps: int, patience: float, device: torch.device) -> Float[Tensor, "env"]:
+    """The step at which an episode gives up its goal: evenly from ``patience`` to 1 times the time limit."""
+    return num_steps * (patience + (1 - patience) * _places(num_envs, device).flip(0))
+
+
+def _places(count: int, device: torch.device) -> Float[Tensor, "env"]:
+    """Evenly over [0, 1), neighbours far apart: a golden-ratio sequence."""
+    return torch.arange(1, count + 1, device=device) * 0.6180339887498949 % 1
 
 
 def mean_where(x: Float[Tensor, "run env"], mask: Bool[Tensor, "run env"]) -> Float[Tensor, "run"]:

@@ -1,11 +1,13 @@
 """The folder of a run: what is written there before training, and how a run is found again.
 
 config.yaml         the resolved configuration
-versions.json       packages, Python, device, git commit
+versions.json       format of the folder, packages, Python, device, git commit
+files/KEY/          copies of the files that env.KEY names (a layout, say), so that the folder can be moved
 metrics.csv         one row per seed and log time
 tensorboard/        the same rows
 model.safetensors   the networks, newest
 checkpoint.safetensors   everything that training goes on from, newest
+curriculum.safetensors   the goals chosen and value maps over time, for the report
 curriculum.png      the goals chosen over time
 """
 
@@ -30,7 +32,11 @@ from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
 
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
-MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "curriculum.safetensors"
+
+FILES = "files"
+FORMAT_VERSION = 1
+"""Of a run folder. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; it is read too."""
 
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
 # what may differ between a run and its continuation
@@ -112,17 +118,35 @@ def config_to_mapping(config: TrainConfig) -> dict[str, Any]:
 def save_config(run_dir: Path, config: TrainConfig, device: torch.device) -> None:
     """Write the configuration and what it ran on, before training."""
     run_dir.mkdir(parents=True, exist_ok=True)
+    for key, path in _env_files(config_to_mapping(config)["env"]).items():
+        copy = run_dir / FILES / key / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        if copy.resolve() != path.resolve():
+            write_atomically(copy, path.read_bytes())
     yaml = OmegaConf.to_yaml(OmegaConf.create(config_to_mapping(config)))
     write_atomically(run_dir / CONFIG, yaml.encode())
     write_atomically(run_dir / VERSIONS, json.dumps(versions(device), indent=2).encode())
 
 
-def load_config(run_dir: Path) -> TrainConfig:
+def _env_files(env: dict[str, Any] | None) -> dict[str, Path]:
+    """The files that an environment's configuration names, by key."""
+    named = {key: Path(value) for key, value in (env or {}).items() if isinstance(value, str) and Path(value).suffix}
+    return {key: path for key, path in named.items() if path.is_file()}
+
+
+def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
     """Read the configuration of a run folder.
 
+    Args:
+        run_dir: The folder.
+        own_files: Name the copies in the folder instead of the files that the environment was made from, which may
+            have changed or stay behind on another machine.
+
     Raises:
-        ValueError: If the folder is not one of a run, or its configuration does not fit this version.
+        ValueError: If the folder is not one of a run, or of a newer format, or its configuration does not fit this
+            version.
     """
+    _check_format(run_dir)
     path = run_dir / CONFIG
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
@@ -132,12 +156,35 @@ def load_config(run_dir: Path) -> TrainConfig:
         raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
     if not isinstance(node, DictConfig):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
+    if own_files:
+        for copy in sorted((run_dir / FILES).glob("*/*")):
+            if OmegaConf.select(node, f"env.{copy.parent.name}") is not None:
+                OmegaConf.update(node, f"env.{copy.parent.name}", str(copy.resolve()))
     return config_from_node(node)
 
 
-def versions(device: torch.device) -> dict[str, str]:
-    """Package versions, Python, platform, device name and, in a git checkout, the commit."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "device": str(device)}
+def stored_versions(run_dir: Path) -> dict[str, Any]:
+    """What a run was made with, as ``versions`` found it; empty if that is not known."""
+    try:
+        found = json.loads((run_dir / VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _check_format(run_dir: Path) -> None:
+    found = stored_versions(run_dir).get("format_version", 0)
+    if found not in range(FORMAT_VERSION + 1):
+        raise ValueError(
+            f"{run_dir} is a run folder of format {found}; this version of discover_rl reads up to {FORMAT_VERSION}; "
+            "use the version that wrote it, or a newer one"
+        )
+
+
+def versions(device: torch.device) -> dict[str, Any]:
+    """The format of the folder, package versions, Python, platform, device name and, in a git checkout, the commit."""
+    found: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    found |= {"python": platform.python_version(), "platform": platform.platform(), "device": str(device)}
     if device.type == "cuda":
         found["device_name"] = torch.cuda.get_device_name(device)
     for package in PACKAGES:
@@ -167,6 +214,26 @@ def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
     return [key for key in a if key not in FREE_KEYS and a[key] != b[key]]
 
 
+def first_folder(config: TrainConfig, label: str = "") -> Path:
+    """Where the first run of a configuration is written: ``run_dir``, or a name that follows from everything else.
+
+    Args:
+        config: The configuration.
+        label: Name of the environment for the folder; ``config.env.name`` if empty.
+    """
+    name = (label or config.env.name).replace("/", "_")
+    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
+    return Path(config.run_dir) if config.run_dir else Path("runs") / stem
+
+
+def is_done(config: TrainConfig, label: str = "") -> bool:
+    """Whether the first run of this configuration is there, trained to the end."""
+    run_dir = first_folder(config, label)
+    if not (run_dir / CONFIG).is_file() or differing_keys(load_config(run_dir), config):
+        return False
+    return is_finished(run_dir, config.num_timesteps)
+
+
 def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """Where a run is written, and whether it goes on from a checkpoint there.
 
@@ -192,9 +259,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         if not (run_dir / CHECKPOINT).is_file():
             raise ValueError(f"resume={run_dir}: there is no {CHECKPOINT} to go on from")
         return run_dir, True
-    name = (label or config.env.name).replace("/", "_")
-    stem = f"{name}-{config.selector.name}-seed{config.seed}x{config.seeds}-{fingerprint(config)}"
-    first = Path(config.run_dir) if config.run_dir else Path("runs") / stem
+    first = first_folder(config, label)
     for number in range(1, 10_000):
         run_dir = first if number == 1 else first.with_name(f"{first.name}-{number}")
         if not (run_dir / CONFIG).exists():
@@ -203,12 +268,13 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             continue
         if differing_keys(load_config(run_dir), config):
             continue
-        if not _is_finished(run_dir, config.num_timesteps):
+        if not is_finished(run_dir, config.num_timesteps):
             return run_dir, (run_dir / CHECKPOINT).is_file()
     raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
 
 
-def _is_finished(run_dir: Path, num_timesteps: float) -> bool:
+def is_finished(run_dir: Path, num_timesteps: float) -> bool:
+    """Whether a run was trained for that many steps, or ended early because it had solved its task."""
     path = run_dir / CHECKPOINT
     if not path.is_file():
         return False

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents.agent import copy_into
-from discover_rl.build import make_agent, make_environment, pick_device, random_sources, validate
+from discover_rl.build import make_agent, make_environment, random_sources, validate
 from discover_rl.checkpoint import (
     CheckpointError,
     generator_tensors,
@@ -23,18 +23,21 @@ from discover_rl.checkpoint import (
     restore_generators,
     save_checkpoint,
 )
-from discover_rl.config import TrainConfig
+from discover_rl.config import TrainConfig, pick_device
 from discover_rl.evaluate import Evaluation, evaluate
-from discover_rl.goals import true_distance
+from discover_rl.goals import Environment, true_distance
 from discover_rl.nets import Captured
+from discover_rl.prior import Prior
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.report import MetricsWriter, ProgressLine
-from discover_rl.report.pictures import GoalHistory, save_pictures
-from discover_rl.rounds import Round, batches_per_update, exploration_scale, mean_where
+from discover_rl.report.pictures import save_pictures
+from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
-from discover_rl.selectors import Candidates, SelectorState
+from discover_rl.selectors import Candidates, Estimate, SelectorState
+from discover_rl.snapshots import Snapshots, map_values
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
+PICTURE_SECONDS = 60.0  # at least, between two pictures of a running training; one takes about a second
 
 
 class Trainer:
@@ -62,6 +65,7 @@ class Trainer:
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
         self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
+        self.prior = Prior(Path(config.prior), self.env, self.num_runs, self.device) if config.prior else None
         self.selector = config.selector
         self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
         self.buffer = ReplayBuffer(
@@ -77,21 +81,20 @@ class Trainer:
         self.rounds = 0
         self.good_evaluations = 0  # in a row
         self.solved = False
-        self.history = GoalHistory()
+        self.snapshots = Snapshots()
         # candidate c is scored from the start and to the target of environment c mod num_envs
         self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
         self._capture()
 
     def _capture(self) -> None:
-        capture = partial(
-            Captured,
-            generators=[*self.generators.values(), self.env.generator],
-            enabled=self.config.cudagraphs and self.device.type == "cuda",
-        )
+        enabled = self.config.cudagraphs and self.device.type == "cuda"
+        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
+        step_by_step = partial(capture, enabled=enabled and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
-        self._choose_goals = capture(self.choose_goals)
-        self._roll_out = capture(self.roll_out)
+        self._choose_goals = step_by_step(self.choose_goals)
+        self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
         self._update = capture(lambda: self.agent.update(self.sample()))
 
@@ -131,10 +134,16 @@ class Trainer:
             goals=goals,
             valid=valid,
             start=self.agent.values(starts, goals) if values else None,
-            target=self.agent.values(visited, targets) if values else None,
+            target=self._relevance(visited, goals, targets) if values else None,
             desired=state.targets,
             distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
         )
+
+    def _relevance(
+        self, visited: Float[Tensor, "run cand obs"], goals: Float[Tensor, "run cand goal"], targets: Tensor
+    ) -> Estimate:
+        """V(g, g*) of the own critics, or of those of ``prior``."""
+        return self.agent.values(visited, targets) if self.prior is None else self.prior.relevance(goals, targets)
 
     @torch.no_grad()
     def roll_out(self) -> None:
@@ -148,7 +157,12 @@ class Trainer:
         begins = (self.buffer.size < config.learning_starts).expand(lead)
         wander = begins
         noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
+        patience = give_up_steps(self.num_envs, self.num_steps, config.patience, self.device)
+        age = torch.zeros_like(first, dtype=torch.float32)
         for t in range(self.num_steps):
+            if config.patience < 1:
+                wander = wander | ((age >= patience) & ~own_target)
+                age = age + 1
             policy, random = self.agent.explore(observation, goal, noise), self.random_actions(lead)
             action = torch.where(wander[..., None], random, policy)
             step = self.env.step(action.flatten(0, 1))
@@ -174,6 +188,7 @@ class Trainer:
             if self.env.ends_early or self.env.terminate_on_success:
                 observation = self.env.reset(ended.flatten()).unflatten(0, lead)
                 wander = torch.where(ended, begins, wander)
+                age = torch.where(ended, 0.0, age)
                 # an episode that begins in the middle of a round keeps the chosen goal, or has a target of its own
                 state.targets.copy_(self.env.targets().unflatten(0, lead))
                 state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
@@ -208,6 +223,7 @@ class Trainer:
         adapted = self.selector.update(self.selector_state, self.round.selected_success, self.round.commanded_success)
         for old, new in zip(self.selector_state, adapted, strict=True):
             old.copy_(new)
+        self.agent.settle(self.selector_state.mastery)
 
     def learn(self) -> None:
         """The gradient steps of a round."""
@@ -256,6 +272,7 @@ class Trainer:
         ):
             evaluation = None
             start, steps_before = time.monotonic(), self.num_timesteps
+            drawn = start
             while self.num_timesteps < total and not self.solved:
                 self.train_round()
                 evaluates = self._due(config.eval_interval, total)
@@ -266,16 +283,21 @@ class Trainer:
                     row["time/time_elapsed"] = elapsed
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
+                        self._monitor(self.eval_env)
                         row |= _to_numpy(evaluation.metrics())
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
                         self.solved = self.good_evaluations >= EVALUATIONS_TO_STOP
+                        self._map_values(self.solved or self.num_timesteps >= total)
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
+                    if evaluation is not None and time.monotonic() - drawn >= PICTURE_SECONDS:
+                        self._save_pictures(run_dir, evaluation, writer, self.seeds[:1])
+                        drawn = time.monotonic()
                 if self._due(config.save_interval, total) or self.solved:
                     self.save(run_dir)
             if evaluation is not None:
-                self._save_pictures(run_dir, evaluation, writer)
+                self._save_pictures(run_dir, evaluation, writer, self.seeds)
 
     @property
     def seeds(self) -> list[int]:
@@ -300,9 +322,22 @@ class Trainer:
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
+        row |= self._monitor(self.env)
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
-        self.history.add(self.num_timesteps, chosen, self.round.reached)
+        self.snapshots.goals.add(self.num_timesteps, chosen, self.round.reached)
         return row
+
+    def _map_values(self, last: bool) -> None:
+        if last or self.snapshots.maps.wants(self.num_timesteps):
+            state = self.round
+            found = map_values(self.agent, self.buffer, self.space, state.observation[:, 0], state.targets[:, 0])
+            self.snapshots.maps.add(self.num_timesteps, *found)
+
+    def _monitor(self, env: Environment) -> dict[str, Float[np.ndarray, "run"] | float]:
+        """What the environment counted since the last call, summed over those of a run; see ``Monitored``."""
+        monitor = getattr(env, "monitor", None)
+        counts = {} if monitor is None else monitor()
+        return _to_numpy({tag: count.unflatten(0, (self.num_runs, -1)).sum(1) for tag, count in counts.items()})
 
     def _check_finite(self, name: str, finite: Bool[np.ndarray, "run"]) -> None:
         if not finite.all():
@@ -311,9 +346,11 @@ class Trainer:
                 f"{self.num_timesteps} steps; lower agent.learning_rate, or look at what the environment returns"
             )
 
-    def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter) -> None:
+    def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter, drawn: list[int]) -> None:
         title = f"{self.config.selector.name} on {self.config.env.name}"
-        figures = save_pictures(run_dir, self.seeds, self.history, self.eval_env, evaluation.achieved, title)
+        figures = save_pictures(
+            run_dir, self.seeds, self.snapshots.goals, self.eval_env, evaluation.achieved, title, drawn
+        )
         for seed, figure in figures.items():
             writer.figure(self.num_timesteps, "goal/curriculum", figure, seed)
 
@@ -347,10 +384,11 @@ class Trainer:
             **self.agent.parameters(),
             **self.agent.state(),
             **generator_tensors(self._all_generators()),
-            **self.history.tensors(),
+            **self.snapshots.tensors(),
             "buffer/rows": self.buffer.filled(),
             **self._selector_tensors(),
         }
+        self.snapshots.save(run_dir, note)
         save_checkpoint(run_dir / CHECKPOINT, tensors, note)
 
     def restore(self, path: Path) -> None:
@@ -364,7 +402,8 @@ class Trainer:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
             copy_into(self._selector_tensors(), tensors)
-            self.history = GoalHistory.from_tensors(tensors)
+            self.agent.settle(self.selector_state.mastery)
+            self.snapshots = Snapshots.from_tensors(tensors)
             self.rounds, self.good_evaluations = note["rounds"], note.get("good_evaluations", 0)
         except KeyError as error:
             raise CheckpointError(f"checkpoint {path}: {error} is missing; it is incomplete") from error

@@ -84,6 +84,12 @@ def tiny_config(rounds: int = 4, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**defaults, **values})
 
 
+@pytest.fixture(scope="session")
+def tiny_settings() -> Callable[..., TrainConfig]:
+    """``tiny_config`` as it is, for what lives longer than a test or wants the pictures."""
+    return tiny_config
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainConfig]:
     """Without pictures, which take longer than the training; the tests of the command line draw them."""
@@ -125,7 +131,7 @@ def snapshot(trainer: Trainer) -> dict[str, Tensor]:
         **trainer.agent.parameters(),
         **trainer.agent.state(),
         **generators,
-        **trainer.history.tensors(),
+        **trainer.snapshots.tensors(),
         **trainer.selector_state._asdict(),
         "rows": trainer.buffer.filled(),
         "rounds": torch.tensor([trainer.rounds, trainer.buffer.rounds_added]),
@@ -153,9 +159,9 @@ def differing() -> Callable[..., list[str]]:
 
 
 def _of_run(name: str, tensor: Tensor, run: int) -> Tensor:
-    if name.startswith(("generator/", "rounds", "history/steps")) or tensor.dim() == 0:
+    if name.startswith(("generator/", "rounds", "history/steps", "maps/steps")) or tensor.dim() == 0:
         return tensor  # shared by all runs
-    return tensor[:, run] if name.startswith("history/") else tensor[run]
+    return tensor[:, run] if name.startswith(("history/", "maps/")) else tensor[run]
 
 
 def _same_bits(a: Tensor, b: Tensor) -> bool:

@@ -1,5 +1,6 @@
 """The notebooks run from the first cell to the last, on data made here."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -16,12 +17,13 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 def outputs(monkeypatch):
     """Runs a notebook where it lies, with ``MAZE_ROWS``; returns its texts and the number of its pictures."""
 
-    def run(name, rows):
+    def run(name, rows=""):
         monkeypatch.setenv("MAZE_ROWS", str(rows))
         notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
         NotebookClient(notebook, timeout=100, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
         made = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-        assert not [output for output in made if output.get("name") == "stderr"]
+        complaints = [output["text"] for output in made if output.get("name") == "stderr"]
+        assert all(text.startswith("discover ") and text.count("\n") == 1 for text in complaints)  # lines of progress
         data = [output.get("data", {}) for output in made]
         texts = [output.get("text", "") for output in made] + [item.get("text/markdown", "") for item in data]
         return "".join(texts), sum("image/png" in item for item in data)
@@ -56,6 +58,22 @@ def test_without_rows_the_maze_table_says_how_to_make_them(tmp_path, outputs):
         f"{path} holds no rows yet: make them with the two commands above.\n",
         0,
     )
+
+
+def test_quickstart_trains_looks_and_evaluates(outputs):
+    text, pictures = outputs("quickstart.ipynb")
+    assert "curriculum.safetensors" in text
+    success = re.search(r"seed 0: (\d+)% of the episodes reach the target", text)
+    assert success and int(success[1]) >= 90
+    assert pictures == 1
+
+
+def test_compare_shows_the_statistics_of_stored_rows(outputs):
+    text, pictures = outputs("compare.ipynb")
+    assert "9 seeds of 3 lines" in text
+    assert "| u | her | 3 | 0.16 | ∞; ∞; 0/3 |" in text
+    assert "P(discover better)" in text
+    assert pictures == 2
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)

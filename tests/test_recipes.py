@@ -89,22 +89,22 @@ def test_the_paper_has_its_published_numbers():
 @pytest.mark.parametrize(
     ("name", "layout", "num_timesteps"),
     [
-        ("2d", "rand_2d_10h.npz", 5e5),
-        ("3d", "rand_3d_7h.npz", 1.5e6),
-        ("4d", "rand_4d_5h.npz", 2e6),
-        ("5d", "rand_5d_4h.npz", 2e6),
-        ("6d", "generated", 3e6),
-        ("8d", "generated", 3e6),
-        ("10d", "generated", 3e6),
-        ("cross", "cross", 1.5e6),
-        ("misleading", "misleading", 1e6),
+        ("2d", "rand_2d_10h.npz", 2.5e5),
+        ("3d", "rand_3d_7h.npz", 4e5),
+        ("4d", "rand_4d_5h.npz", 8e5),
+        ("5d", "rand_5d_4h.npz", 6e5),
+        ("6d", "generated", 1e6),
+        ("8d", "generated", 1e6),
+        ("10d", "generated", 1e6),
+        ("cross", "cross", 6e5),
+        ("misleading", "misleading", 6e5),
     ],
 )
 def test_the_mazes_of_the_tables(name, layout, num_timesteps, monkeypatch):
     monkeypatch.delenv("DISCOVER_LAYOUTS", raising=False)
     config = composed(f"experiment=maze_{name}", "selector=mega")
     assert config.env.layout == (f"layouts/{layout}" if layout.endswith(".npz") else layout)
-    assert (config.seeds, config.eval_interval, config.eval_episodes) == (10, 5, 50)
+    assert (config.seeds, config.eval_interval, config.eval_episodes) == (10, 10, 50)
     assert (config.num_timesteps, config.selector.name) == (num_timesteps, "mega")
     if layout == "generated":
         assert (f"{config.env.dim}d", config.env.layout_seed) == (name, 0)

@@ -43,7 +43,7 @@ def test_training_on_after_a_resume_equals_training_through(tiny, held, differin
     assert differing(held(through), held(second)) == []
     assert table(halves) == table(tmp_path / "through")
     assert second.rounds == 4
-    assert second.history.steps == [48 * (i + 1) for i in range(4)]
+    assert second.snapshots.goals.steps == [48 * (i + 1) for i in range(4)]
 
 
 def test_resuming_twice_equals_training_through(tiny, held, differing, tmp_path, walk):

@@ -6,7 +6,7 @@ import torch
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
 from discover_rl.report import read_metrics
-from discover_rl.rounds import batches_per_update, exploration_scale, mean_where
+from discover_rl.rounds import batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, METRICS
 from discover_rl.selectors import HER, SELECTORS, Candidates, Choice, Oracle, Random
 from discover_rl.train import Trainer, train
@@ -270,7 +270,9 @@ def test_what_follows_a_reached_goal(tiny, walk):
     """With a policy of zeros, that moves only where the loop says so."""
     target = torch.tensor(0.9)
     for after_goal in ("random", "policy", "target", "next"):
-        config = tiny(env=walk(), after_goal=after_goal, agent=ZeroConfig(), selector=HER(), learning_starts=0)
+        config = tiny(
+            env=walk(), after_goal=after_goal, agent=ZeroConfig(), selector=HER(), learning_starts=0, patience=1.0
+        )
         trainer = Trainer(config)
         trainer._choose_goals()
         trainer.round.goals.copy_(trainer.round.observation[..., :1])  # solved by the first step
@@ -295,6 +297,61 @@ def test_what_follows_a_reached_goal(tiny, walk):
         else:
             assert rows["goal"].equal(trainer.round.goals[:, None].expand_as(rows["goal"]))
         assert trainer.round.reached.all()
+
+
+def test_an_episode_out_of_patience_acts_at_random_unless_its_goal_is_its_target(tiny, walk):
+    config = tiny(env=walk(), num_envs=20, patience=0.5, agent=ZeroConfig(), selector=HER(), learning_starts=0, seeds=1)
+    trainer = Trainer(config)
+    trainer._choose_goals()
+    trainer.round.goals.fill_(-50.0)  # never reached
+    trainer.round.use_target[:] = False
+    trainer.round.use_target[:, :5] = True
+    trainer._roll_out()
+    moved = rows_of_last_round(trainer)["action"][0, ..., 0] != 0
+    steps = trainer.num_steps
+    assert not moved[:, :5].any()
+    expected = torch.arange(steps)[:, None] >= give_up_steps(20, steps, 0.5, trainer.device)
+    assert moved[:, 5:].equal(expected[:, 5:])
+    assert not moved[: steps // 2].any()
+    assert moved[-1].any()
+
+
+def test_patience_begins_anew_with_an_episode_in_the_middle_of_a_round(tiny, walk):
+    trainer = Trainer(
+        tiny(env=walk(cut=0.5, max_episode_steps=40), num_envs=20, patience=0.1, agent=ZeroConfig(), selector=HER())
+    )
+    trainer.config.learning_starts = 0
+    trainer._choose_goals()
+    trainer.round.goals.fill_(-50.0)
+    trainer.round.use_target[:] = False
+    trainer._roll_out()
+    rows = rows_of_last_round(trainer)
+    age = (rows["observation"][..., 3] * 10).round()
+    assert (age[:, 20:] == 0).any()
+    patient = age < give_up_steps(20, 40, 0.1, trainer.device)
+    assert not rows["action"][..., 0][patient].any()
+    assert rows["action"][..., 0][~patient].ne(0).all()
+
+
+def test_the_steps_at_which_episodes_give_up_fill_the_range_evenly():
+    steps = give_up_steps(50, 200, 0.4, torch.device("cpu")).sort().values
+    assert 80 <= steps[0] < 85
+    assert 195 < steps[-1] <= 200
+    assert steps.diff().max() < 5
+    assert give_up_steps(4, 100, 1.0, torch.device("cpu")).eq(100).all()
+
+
+def test_a_run_learns_at_a_slower_pace_once_its_target_is_mastered(tiny):
+    trainer = Trainer(tiny(selector=HER()))
+    trainer.round.commanded_success.copy_(torch.tensor([0.0, 1.0]))
+    for _ in range(60):
+        trainer.adapt()
+    rates = trainer.agent.networks.learning_rates  # type: ignore[attr-defined]
+    config = trainer.config.agent
+    assert rates.tolist() == pytest.approx([config.learning_rate, config.mastered_learning_rate], rel=1e-4)
+    trainer.round.commanded_success.zero_()
+    trainer.adapt()
+    assert rates[1] > 2 * config.mastered_learning_rate  # it may forget, and then learns at pace again
 
 
 def test_a_round_counts_for_the_selector_what_its_choice_says(tiny):
@@ -377,6 +434,7 @@ def test_every_agent_trains_and_is_saved(tiny, tmp_path, name):
 def test_an_agent_that_learns_nothing_never_solves_the_u(tiny, tmp_path, agent):
     env = PointMazeConfig(layout="u", max_episode_steps=60)
     config = tiny(3, env=env, agent=agent, num_envs=16, eval_episodes=16, eval_interval=1, gradient_steps=0, seeds=1)
+    config.patience = 1.0  # random actions after giving up may come across a goal
     train(config, tmp_path)
     metrics = read_metrics(tmp_path / METRICS)
     assert (metrics["eval/success_rate"] == 0).all()
@@ -488,3 +546,25 @@ def test_a_small_maze_is_solved_and_training_stops_early(tiny, tmp_path):
     assert (evaluated[-3:] >= 0.9).all()
     assert evaluated[0] < 0.9
     assert (tmp_path / "run" / CHECKPOINT).is_file()
+
+
+def test_tensorboard_shows_curves_and_the_picture_while_it_trains(tiny_settings, monkeypatch, tmp_path):
+    """What stands in the log in the middle of a training is what a person sees then."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr("discover_rl.train.PICTURE_SECONDS", 0.0)
+    train_round, seen = Trainer.train_round, {}
+
+    def looked_at(self):
+        if self.rounds == 3:
+            events = EventAccumulator(str(tmp_path / "tensorboard" / "seed_0"))
+            events.Reload()
+            seen["images"] = [image.step for image in events.Images("goal/curriculum")]
+            seen["alpha"] = [scalar.step for scalar in events.Scalars("goal/alpha")]
+            seen["success"] = [scalar.step for scalar in events.Scalars("eval/success_rate")]
+            seen["file"] = (tmp_path / "curriculum.png").is_file()
+        train_round(self)
+
+    monkeypatch.setattr(Trainer, "train_round", looked_at)
+    train(tiny_settings(4, seeds=1), tmp_path)
+    assert seen == {"images": [96, 144], "alpha": [48, 96, 144], "success": [96], "file": True}

@@ -46,6 +46,10 @@ class Agent(Protocol):
         """One gradient step on each of several batches, stacked along the second axis: (run, count, batch, ...)."""
         ...
 
+    def settle(self, mastery: Float[Tensor, "run"]) -> None:
+        """Be told how reliably each run reaches its target, in [0, 1], after every round."""
+        ...
+
     def compile(self) -> None:
         """Pass what ``update`` does through torch.compile, if that can help."""
         ...

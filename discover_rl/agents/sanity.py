@@ -71,6 +71,9 @@ class ZeroAgent:
     def update(self, batches: Batch) -> None:
         """Nothing."""
 
+    def settle(self, mastery: Float[Tensor, "run"]) -> None:
+        """Nothing."""
+
     def compile(self) -> None:
         """Nothing."""
 

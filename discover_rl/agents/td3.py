@@ -42,6 +42,8 @@ class TD3:
         goal_dim: Width of a goal.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
+        scales: Typical sizes of the coordinates of observations and of goals, by which the networks see them divided;
+            as they are if None.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class TD3:
         goal_dim: int,
         terminate_on_success: bool,
         generators: Generators,
+        scales: tuple[Float[Tensor, "obs"], Float[Tensor, "goal"]] | None = None,
     ) -> None:
+        self.scales = scales
         self.config, self.num_runs, self.generators = config, num_runs, generators
         self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
         self.batch_multiple = config.policy_delay
@@ -86,7 +90,14 @@ class TD3:
     ) -> Float[Tensor, "run batch act"]:
         """The deterministic policy."""
         networks = self.networks
+        observation, goal = self._scaled(observation), self._scaled_goal(goal)
         return networks.actor_net(networks.actor, torch.cat([observation, goal], dim=-1)).tanh()
+
+    def _scaled(self, observation: Float[Tensor, "*lead obs"]) -> Float[Tensor, "*lead obs"]:
+        return observation if self.scales is None else observation / self.scales[0]
+
+    def _scaled_goal(self, goal: Float[Tensor, "*lead goal"]) -> Float[Tensor, "*lead goal"]:
+        return goal if self.scales is None else goal / self.scales[1]
 
     @torch.no_grad()
     def explore(
@@ -105,8 +116,8 @@ class TD3:
     @torch.no_grad()
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the online policy's action, in minus steps."""
-        networks = self.networks
-        inputs = torch.cat([observation, goal, self.act(observation, goal)], dim=-1)[:, None]
+        networks, action = self.networks, self.act(observation, goal)
+        inputs = torch.cat([self._scaled(observation), self._scaled_goal(goal), action], dim=-1)[:, None]
         q = softplus(networks.critic_net(networks.critics, inputs)[..., 0])
         steps = value_in_steps(q, self.config.gamma, self.goal_is_terminal)
         return Estimate(steps.mean(1), steps.std(1, correction=0))
@@ -125,10 +136,22 @@ class TD3:
             raise ValueError(f"agent td3: {count} batches for an update; give a multiple of policy_delay={delay}")
         if self._wants_fused:
             self._fuse(batches.reward.shape[2])
+        if self.scales is not None:
+            batches = batches._replace(
+                observation=self._scaled(batches.observation),
+                next_observation=self._scaled(batches.next_observation),
+                goal=self._scaled_goal(batches.goal),
+            )
         bounded = self.config.hindsight_bound and self.goal_is_terminal
         minibatches = prepare(batches, self.config, bounded, self.generators.learn)
         for first in range(0, count, delay):
             self.learner(minibatches, first)
+
+    @torch.no_grad()
+    def settle(self, mastery: Float[Tensor, "run"]) -> None:
+        """Learn at a pace between ``learning_rate`` (nothing mastered) and ``mastered_learning_rate``."""
+        fast, slow = self.config.learning_rate, self.config.mastered_learning_rate
+        self.networks.learning_rates.copy_(fast + (slow - fast) * mastery)
 
     def compile(self) -> None:
         """Pass the plain updates through torch.compile; the fused ones are compiled as they are."""

@@ -12,6 +12,8 @@ class TD3Config:
         hidden_sizes: Hidden widths of actor and critics.
         num_critics: Size of the value ensemble.
         learning_rate: Of Adam, for actor and critics.
+        mastered_learning_rate: What the learning rate of a run falls to as its target is mastered, so that success
+            stays: a policy that goes on learning at full pace forgets now and then.
         gamma: Discount factor. The difference that one step makes to γ^d is largest for γ = d / (d + 1), so 0.98
             suits goals some 50 steps away.
         tau: Polyak rate of the targets, applied at each actor update.
@@ -38,6 +40,7 @@ class TD3Config:
     hidden_sizes: list[int] = field(default_factory=lambda: [256, 256, 256])
     num_critics: int = 6
     learning_rate: float = 5e-4
+    mastered_learning_rate: float = 5e-5
     gamma: float = 0.98
     tau: float = 0.01
     policy_delay: int = 2
@@ -65,8 +68,9 @@ class TD3Config:
             raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"agent.tau must lie in (0, 1], got {self.tau}")
-        if not self.learning_rate > 0:
-            raise ValueError(f"agent.learning_rate must be positive, got {self.learning_rate}")
+        for key in ("learning_rate", "mastered_learning_rate"):
+            if not getattr(self, key) > 0:
+                raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")
         noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
         for key in noises:
             if getattr(self, key) < 0:

@@ -277,7 +277,7 @@ class FusedUpdate:
             square=moments["exp_avg_sq"],
             target=target,
             step=moments["step"],
-            lr=config.learning_rate,
+            rates=self.networks.learning_rates,
             tau=config.tau,
             **_inputs(x),
             hidden=scratch.hidden,

@@ -26,6 +26,7 @@ class Networks:
         target_critics: Polyak average of the critics.
         actor_adam: Optimiser of ``actor``.
         critic_adam: Optimiser of ``critics``.
+        learning_rates: Step size of Adam in each run.
     """
 
     actor_net: StackedMLP
@@ -36,6 +37,7 @@ class Networks:
     target_critics: Float[Tensor, "run member critic_parameter"]
     actor_adam: torch.optim.Adam
     critic_adam: torch.optim.Adam
+    learning_rates: Float[Tensor, "run"]
 
 
 def make_networks(
@@ -54,8 +56,11 @@ def make_networks(
     critic_net = StackedMLP((state_dim + action_dim, *config.hidden_sizes, 1))
     actor = actor_net.init((num_runs,), generator)
     critics = critic_net.init((num_runs, config.num_critics), generator)
-    adams = [_adam(parameter, config.learning_rate) for parameter in (actor, critics)]
-    return Networks(actor_net, critic_net, actor, critics, actor.clone(), critics.clone(), *adams)
+    actor_adam, critic_adam = (_adam(parameter, config.learning_rate) for parameter in (actor, critics))
+    rates = torch.full((num_runs,), config.learning_rate, device=actor.device)
+    return Networks(
+        actor_net, critic_net, actor, critics, actor.clone(), critics.clone(), actor_adam, critic_adam, rates
+    )
 
 
 def _adam(parameter: Tensor, learning_rate: float) -> torch.optim.Adam:
@@ -170,15 +175,22 @@ class PlainUpdate:
         last = first + self.config.policy_delay - 1
         for k in range(first, last + 1):
             self._critic_gradients(Minibatches(*(field[:, k] for field in minibatches)))
-            networks.critic_adam.step()
+            self._step(networks.critic_adam, networks.critics)
         self._actor_gradients(Minibatches(*(field[:, last] for field in minibatches)))
-        networks.actor_adam.step()
+        self._step(networks.actor_adam, networks.actor)
         networks.target_actor.lerp_(networks.actor, tau)
         networks.target_critics.lerp_(networks.critics, tau)
 
     def metrics(self) -> dict[str, Float[Tensor, "run"]]:
         """See ``Update``."""
         return self._metrics
+
+    def _step(self, adam: torch.optim.Adam, parameters: Float[Tensor, "run *rest"]) -> None:
+        """One step of Adam, shortened where a run has a smaller learning rate: the optimiser knows only one."""
+        before = parameters.clone()
+        adam.step()
+        share = self.networks.learning_rates / self.config.learning_rate
+        parameters.copy_(before.lerp_(parameters, share.view(-1, *[1] * (parameters.dim() - 1))))
 
     def _critic_gradients(self, batch: Minibatches) -> None:
         """Gradients of the mean squared error of each critic on one batch."""

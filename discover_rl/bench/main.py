@@ -12,8 +12,7 @@ import torch
 from discover_rl.bench.rows import LOOPED_ENVS, Bench, Sizes, env_rows, goal_rows, training_rows, update_rows
 from discover_rl.bench.table import Printer, Row, format_rate, write_rows
 from discover_rl.bench.timing import Clock, measure_ceilings
-from discover_rl.build import pick_device
-from discover_rl.config import TrainConfig
+from discover_rl.config import TrainConfig, pick_device
 
 Compose = Callable[[Sequence[str]], TrainConfig]
 

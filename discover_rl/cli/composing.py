@@ -70,7 +70,7 @@ def check_overrides(arguments: list[str]) -> None:
                 _check_option(argument)
             plain = compose("train", [a for a in arguments if "=" in a and _is_group(a)])
             for argument in arguments:
-                _check_key(argument, plain)
+                check_key(argument, plain)
             config_from_node(compose("train", arguments))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(_first_sentence(error)) from error
@@ -104,7 +104,12 @@ def _options(group: str) -> list[str]:
     return [*(name for name in plain if not name.endswith("_schema")), *deeper]
 
 
-def _check_key(argument: str, config: "DictConfig") -> None:
+def check_key(argument: str, config: "DictConfig") -> None:
+    """Say what is allowed if the key of ``KEY=VALUE`` is not one of the configuration.
+
+    Raises:
+        ValueError: If it is not, or the argument has no value.
+    """
     from omegaconf import DictConfig
 
     from discover_rl.config import did_you_mean

@@ -1,23 +1,29 @@
 """``discover-rl eval``."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from discover_rl.cli.parsing import fail
 
+USAGE = "discover-rl eval RUN_DIR [eval_episodes=N] [device=NAME] [seed=N] [--video]"
+
 
 def run(arguments: list[str]) -> None:
-    """Evaluate the networks of a run and print one line a seed."""
+    """Evaluate the networks of a run and print one line a seed; with ``--video`` draw and film what they do."""
     if not arguments or arguments[0].startswith("-"):
-        fail("give the folder of a run: discover-rl eval RUN_DIR [eval_episodes=N] [device=NAME] [seed=N]")
+        fail(f"give the folder of a run: {USAGE}")
     from discover_rl.evaluate import evaluate_run
 
+    films = any(argument in ("--video", "video=true") for argument in arguments)
     allowed = {"eval_episodes": int, "device": str, "seed": int}
     options: dict[str, Any] = {}
     for argument in arguments[1:]:
+        if argument in ("--video", "video=true", "video=false"):
+            continue
         key, _, value = argument.partition("=")
         if key not in allowed:
-            fail(f"unknown key {key!r}; allowed: {', '.join(allowed)}")
+            fail(f"unknown key {key!r}; allowed: {', '.join(allowed)}, and --video")
         try:
             options[key] = allowed[key](value)
         except ValueError:
@@ -28,3 +34,12 @@ def run(arguments: list[str]) -> None:
     for run, seed in enumerate(seeds):
         row = (f"{values[run]:>{len(name)}.3g}" for name, values in columns.items())
         print(f"{seed:>4}  " + "  ".join(row))
+    if films:
+        from discover_rl.record import record
+
+        picture, video, sentence = record(Path(arguments[0]), options.get("device", "auto"), options.get("seed", 0))
+        print(f"  picture  {picture}")
+        if video is None:
+            print(f"discover-rl: warning: no video, since {sentence}", file=sys.stderr)
+        else:
+            print(f"  video    {video} (seed {seeds[0]}; {sentence})")

@@ -14,6 +14,8 @@ verbs:
   train [GROUP=OPTION ...] [KEY=VALUE ...]   train; the first training in one word: discover-rl train
   eval RUN_DIR [KEY=VALUE ...]               evaluate the networks of a run on its target
   table RUN_DIR... [--csv FILE] ...          steps to success and final success of runs, over seeds
+  compare envs=[...] selectors=[...] ...     methods on tasks, same budget for all: runs what is missing, one table
+  report RUN_DIR... [--output FILE]          one HTML file: learning curves, alpha, the curriculum to play
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
   curriculum targets=FILE corpus=FILE ...    rank practice tasks of a language model for its targets, and say why
   ttc model=NAME targets=FILE corpus=FILE    train a language model on the tasks that bring it to its targets
@@ -23,9 +25,11 @@ examples:
   discover-rl train env=point_maze env.layout=my_maze.npz
   discover-rl train --help                   all options, groups and keys
   discover-rl train --cfg job                the resolved configuration, without training
+  discover-rl train --from runs/NAME         the same run again, beside it; KEY=VALUE changes what you like
   discover-rl train -m seed=0,1,2            one run after another, by Hydra's launchers
   discover-rl eval runs/NAME eval_episodes=200 device=cpu
   discover-rl table runs --rows rows.csv     all runs below runs/; rows.csv holds what a plot needs
+  discover-rl compare envs=[point_maze/u,point_maze/cross] selectors=[discover,mega,her] seeds=10
   discover-rl bench --help                   what is measured, and the options
 """
 
@@ -33,6 +37,8 @@ VERBS = (
     "train",
     "eval",
     "table",
+    "compare",
+    "report",
     "bench",
     "curriculum",
     "ttc",

@@ -1,5 +1,6 @@
 """``discover-rl train``: speaks Hydra."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ from discover_rl.cli.parsing import ERRORS, fail
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from discover_rl.config import TrainConfig
+
 
 def run(arguments: list[str]) -> None:
     """Train; mistakes are told before Hydra starts."""
@@ -19,6 +22,9 @@ def run(arguments: list[str]) -> None:
     from omegaconf import DictConfig
 
     register_schemas()
+    if any(argument.split("=", 1)[0] in ("--from", "from") for argument in arguments):
+        _repeat(arguments)
+        return
     overrides = without_printing_flags(arguments)
     if not any(argument.startswith("-") for argument in overrides):  # -m sweeps, --help composes by itself
         check_overrides(overrides)
@@ -26,13 +32,18 @@ def run(arguments: list[str]) -> None:
 
     @hydra.main(version_base="1.3", config_path=str(recipes_dir()), config_name="train")
     def job(config: DictConfig) -> float | None:
-        label = HydraConfig.get().runtime.choices.get("env", "")
+        hydra_config = HydraConfig.get()
+        label, sweep = hydra_config.runtime.choices.get("env", ""), hydra_config.mode is RunMode.MULTIRUN
         try:
-            return _train(config, label)
+            if sweep:  # a worker of a cluster stands elsewhere; the machines share the folder of the command
+                os.chdir(hydra_config.runtime.cwd)
+            return _train(config, label, sweep)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
-            if HydraConfig.get().mode is RunMode.MULTIRUN:
+            if sweep:
                 print(f"discover-rl: {error}", file=sys.stderr)
+            if sweep and hydra_config.runtime.choices.get("hydra/launcher") != "basic":
+                raise  # on another machine nobody looks into ``failure``
             return None
 
     sys.argv = ["discover-rl train", *arguments]
@@ -41,11 +52,69 @@ def run(arguments: list[str]) -> None:
         fail(str(failure[0]))
 
 
-def _train(composed: "DictConfig", label: str) -> float:
-    from discover_rl.run_folder import choose_folder, config_from_node
-    from discover_rl.train import train
+def _repeat(arguments: list[str]) -> None:
+    """Train again what a run folder says, into a new folder beside it."""
+    import dataclasses
+
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from discover_rl.cli.composing import check_key
+    from discover_rl.config import pick_device
+    from discover_rl.run_folder import config_from_node, config_to_mapping, load_config, stored_versions, versions
+
+    usage = "write: discover-rl train --from RUN_DIR [KEY=VALUE ...]"
+    given = arguments.index("--from") if "--from" in arguments else -1
+    if given < 0 or given + 1 == len(arguments) or arguments[given + 1].startswith("-"):
+        raise ValueError(f"--from needs the folder of a run; {usage}")
+    source = Path(arguments[given + 1])
+    overrides = [*arguments[:given], *arguments[given + 2 :]]
+    config = load_config(source, own_files=True)
+    config = dataclasses.replace(config, run_dir=f"{source.resolve()}-repeat", resume="auto")
+    node = OmegaConf.create(config_to_mapping(config))
+    for override in overrides:
+        check_key(override, node)
+        if override.split("=", 1)[0] in ("env", "selector", "agent", "experiment"):
+            raise ValueError(f"{override!r}: --from repeats a run; keys can be changed, groups cannot; {usage}")
+    try:
+        config = config_from_node(OmegaConf.merge(node, OmegaConf.from_dotlist(overrides)))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    then, now = stored_versions(source), versions(pick_device(config.device))
+    differing = [f"{name} {then[name]} (now {now.get(name)})" for name in then if then[name] != now.get(name)]
+    if differing:
+        print(f"discover-rl: warning: {source} was made with {', '.join(differing)}", file=sys.stderr)
+    _train_config(config, "")
+
+
+def _train(composed: "DictConfig", label: str, sweep: bool = False) -> float:
+    """Train one configuration; in a sweep what is there already is left alone, so that the same sweep can go on."""
+    from discover_rl.run_folder import config_from_node, first_folder, is_done
 
     config = config_from_node(composed)
+    if sweep and config.resume == "auto" and is_done(config, label):
+        print(f"there already: {first_folder(config, label)}")
+        return _last_success(first_folder(config, label))
+    return _train_config(config, label)
+
+
+def _last_success(run_dir: Path) -> float:
+    """Mean over seeds of the success at the last evaluation."""
+    import numpy as np
+
+    from discover_rl.report import read_metrics, select_seed
+    from discover_rl.run_folder import METRICS
+
+    metrics = read_metrics(run_dir / METRICS)
+    return float(
+        np.mean([select_seed(metrics, seed)["eval/success_rate"][-1] for seed in np.unique(metrics["seed"]).tolist()])
+    )
+
+
+def _train_config(config: "TrainConfig", label: str) -> float:
+    from discover_rl.run_folder import choose_folder
+    from discover_rl.train import train
+
     run_dir, resume = choose_folder(config, label)
     if resume:
         print(f"going on from {run_dir}")
@@ -57,20 +126,14 @@ def _train(composed: "DictConfig", label: str) -> float:
 
 def _print_where(run_dir: Path, seeds: list[int]) -> float:
     """Say how it ended and where everything is; returns the last success rate, for a tuner."""
-    import numpy as np
-
-    from discover_rl.report import read_metrics, select_seed
     from discover_rl.report.pictures import picture_path
     from discover_rl.run_folder import CHECKPOINT, METRICS
 
-    metrics = read_metrics(run_dir / METRICS)
-    last = [select_seed(metrics, seed)["eval/success_rate"][-1] for seed in seeds]
-    print(
-        f"\nsuccess on the target: {np.mean(last):.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else "")
-    )
+    last = _last_success(run_dir)
+    print(f"\nsuccess on the target: {last:.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""))
     print(f"  checkpoint   {run_dir / CHECKPOINT}")
     print(f"  metrics      {run_dir / METRICS}")
     print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
     print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
     print(f"evaluate it again: discover-rl eval {run_dir}")
-    return float(np.mean(last))
+    return last

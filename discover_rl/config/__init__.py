@@ -1,5 +1,6 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
+from discover_rl.config.device import pick_device
 from discover_rl.config.overrides import from_overrides
 from discover_rl.config.plugins import UnknownPluginError, did_you_mean, load_plugin, plugin_names
 from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
@@ -11,6 +12,7 @@ __all__ = [
     "did_you_mean",
     "from_overrides",
     "load_plugin",
+    "pick_device",
     "plugin_names",
     "schema_node",
 ]

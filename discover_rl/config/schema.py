@@ -16,12 +16,13 @@ class HindsightConfig:
     Attributes:
         future: Share relabelled with a goal achieved later in the same episode, this transition included.
         target: Share relabelled with the target of its run.
-        random: Share relabelled with a goal achieved in a random transition of the buffer.
+        random: Share relabelled with a goal achieved in a random transition of the buffer. It shows the critics
+            pairs that no episode connects, between which the selector compares.
     """
 
     future: float = 0.7
     target: float = 0.0
-    random: float = 0.0
+    random: float = 0.1
 
     def __post_init__(self) -> None:
         shares = (self.future, self.target, self.random)
@@ -53,9 +54,15 @@ class TrainConfig:
         batch_size: Transitions in an update.
         buffer_size: Transitions kept per run.
         learning_starts: Steps of uniformly random actions before learning begins.
-        num_candidates: Achieved goals among which the selector chooses, drawn anew each round.
+        prior: Folder of a run in the same maze, with another body, whose critics say how relevant a goal is to the
+            target instead of the own ones (see ``discover_rl/prior.py``); none if empty.
+        num_candidates: Achieved goals among which the selector chooses, drawn anew each round from the whole buffer;
+            too few, and what was found at the frontier yesterday is rarely among them.
         after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
             ``policy`` stays, ``target`` goes on to the target, ``next`` to the goal of the next environment.
+        patience: Share of the time limit after which an episode that has not reached its chosen goal begins to act
+            uniformly at random, as after reaching it: most goals at the frontier are missed, but missed nearby. The
+            moment differs between environments, evenly from this share to the whole; 1 never gives up.
         exploration_spread: How much exploration noise differs between environments, in [0, 1]: its deviation runs
             evenly from (1 - spread) to (1 + spread) times the agent's.
         greedy_share: Share of the episodes commanded to the target that act without noise. They show the critics
@@ -85,13 +92,15 @@ class TrainConfig:
     seeds: int = 1
     device: str = "auto"
     num_timesteps: float = 1_000_000
-    num_envs: int = 64
+    num_envs: int = 32
     gradient_steps: int = 800
     batch_size: int = 256
     buffer_size: int = 1_000_000
     learning_starts: int = 6_400
-    num_candidates: int = 5_000
+    prior: str = ""
+    num_candidates: int = 20_000
     after_goal: str = "random"
+    patience: float = 0.4
     exploration_spread: float = 1.0
     greedy_share: float = 0.5
     log_interval: int = 5
@@ -134,7 +143,7 @@ class TrainConfig:
                 f"num_candidates={self.num_candidates} is less than num_envs={self.num_envs}; "
                 "the selector needs a candidate for each environment"
             )
-        for key in ("exploration_spread", "greedy_share", "stop_success"):
+        for key in ("patience", "exploration_spread", "greedy_share", "stop_success"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} must lie in [0, 1], got {getattr(self, key)}")
         if self.after_goal not in AFTER_GOAL:

@@ -6,10 +6,11 @@ termination are functions of (achieved, desired) given by the goal space. So rew
 the goal acted under, and relabelling recomputes exactly what the environment would have said.
 """
 
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from discover_rl.goals.space import GoalSpace
@@ -36,8 +37,9 @@ class Environment(Protocol):
     """The contract. All tensors are float32 (masks bool) on ``device`` with a leading ``env`` axis.
 
     On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
-    addresses, read nothing back, and draw only from ``generator``. Train others with ``cudagraphs=false``. What
-    they return is never written to later. A full ``reset`` forgets everything but the generator.
+    addresses, read nothing back, and draw only from ``generator``. An environment that cannot be captured says so
+    with an attribute ``capturable = False``; the loop then calls it step by step, and still captures the updates.
+    What they return is never written to later. A full ``reset`` forgets everything but the generator.
 
     Attributes:
         num_envs: Number of environments that step together.
@@ -83,6 +85,31 @@ class Environment(Protocol):
         ...
 
 
+class Scaled(Protocol):
+    """Optional: an environment whose numbers are large or of different sizes. Networks see them divided by this.
+
+    Attributes:
+        observation_scale: A typical size of each coordinate of an observation.
+        goal_scale: A typical size of each coordinate of a goal.
+    """
+
+    observation_scale: Float[Tensor, "obs"]
+    goal_scale: Float[Tensor, "goal"]
+
+
+class Monitored(Protocol):
+    """Optional: an environment that counts what a user should know of, and notices what must not go on."""
+
+    def monitor(self) -> dict[str, Float[Tensor, "env"]]:
+        """Counts of each environment since the last call, by TensorBoard tag; called when the loop logs.
+
+        Raises:
+            ValueError: If the simulation can no longer be trusted.
+        """
+        ...
+
+
+@runtime_checkable
 class EnvironmentFactory(Protocol):
     """What the entry-point group ``discover_rl.environments`` names: usually the environment class itself.
 
@@ -91,7 +118,7 @@ class EnvironmentFactory(Protocol):
             its ``__post_init__`` rejects bad values with one clear sentence.
     """
 
-    Config: ClassVar[type[Any]]
+    Config: type[Any]
 
     def __call__(self, config: Any, num_envs: int, device: torch.device, seed: int) -> Environment:  # noqa: ANN401
         """Build ``num_envs`` environments on ``device``, their generator seeded with ``seed``."""
@@ -106,12 +133,84 @@ class DistanceToTarget(Protocol):
         ...
 
 
+class SeededStarts(Protocol):
+    """Optional: starts that are a function of given random numbers, so that each environment can have its own seed.
+
+    Without it the environments of a vector share one generator, and the vector's starts are not those of its
+    environments run singly.
+
+    Attributes:
+        start_numbers: How many numbers the start of one environment takes.
+    """
+
+    start_numbers: int
+
+    def reset_from(
+        self, numbers: Float[Tensor, "env number"], mask: Bool[Tensor, "env"] | None = None
+    ) -> Float[Tensor, "env obs"]:
+        """As ``reset``, with independent numbers uniform in [0, 1) in place of draws from ``generator``."""
+        ...
+
+
+class Bounded(Protocol):
+    """Optional: an environment that knows between which bounds observations lie."""
+
+    def observation_bounds(self) -> tuple[Float[Tensor, "obs"], Float[Tensor, "obs"]]:
+        """Least and largest value of each coordinate, infinite where unbounded."""
+        ...
+
+
 class Drawable(Protocol):
     """Optional: an environment that can draw its goal space from above, for pictures of the curriculum."""
 
     def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes, imported by pictures only
-        """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``."""
+        """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``.
+
+        An environment that can draw others too takes them as ``coordinates=(i, j)``, (0, 1) by default; reports of
+        goal spaces of more than two dimensions ask for them then.
+        """
         ...
+
+
+class Renderable(Protocol):
+    """Optional: an environment that can show one of its worlds as a camera sees it.
+
+    Attributes:
+        step_seconds: Simulated time of a step, for the frame rate of videos; optional too.
+    """
+
+    step_seconds: float
+
+    def render(
+        self, index: int, goal: Float[Tensor, "goal"], width: int, height: int
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """The world of environment ``index`` with the goal of its episode marked.
+
+        Raises:
+            RuntimeError: With one sentence, if this machine cannot draw it.
+        """
+        ...
+
+
+def check_starts(env: Environment, name: str) -> None:
+    """Reset the environment and look at what comes back.
+
+    Raises:
+        ValueError: If the observation is not float32 of the announced shape, or a start has solved its target.
+    """
+    observation = env.reset()
+    expected = (env.num_envs, env.observation_dim)
+    if tuple(observation.shape) != expected or observation.dtype != torch.float32:
+        raise ValueError(
+            f"environment {name!r}: reset() must return float32 of shape {expected}, got "
+            f"{observation.dtype} of shape {tuple(observation.shape)}"
+        )
+    solved = env.goal_space.success(env.goal_space.achieved(observation), env.targets())
+    if bool(solved.any()):
+        raise ValueError(
+            f"environment {name!r}: {int(solved.sum())} of {env.num_envs} starts have already solved their "
+            "target; move the target or reduce the success radius"
+        )
 
 
 def true_distance(env: object, goals: Float[Tensor, "run cand goal"]) -> Float[Tensor, "run cand"]:

@@ -465,7 +465,7 @@ def adam_kernel(
     square,
     target,
     step,
-    lr,
+    rates,
     tau,
     x,
     x_run_stride,
@@ -501,6 +501,7 @@ def adam_kernel(
     delta += net * L * B * H
     head_grad += net * B * OUT
     count = tl.load(step)
+    lr = tl.load(rates + net // E)
     across: tl.constexpr = H // TILE
     first: tl.constexpr = ((IN + BI - 1) // BI) * across
     middle: tl.constexpr = (L - 1) * across * across

@@ -59,13 +59,22 @@ def mean_curve(
         Environment steps of one seed, mean, and the ends of the 95 % bootstrap interval over seeds (nan for a
         single seed). Empty if the seeds have no steps in common.
     """
-    grid = np.unique(np.concatenate([curve.steps for curve in members]))
-    first = max(curve.steps[0] for curve in members)
-    last = min(curve.steps[-1] for curve in members)
+    return mean_series([(curve.steps, curve.success) for curve in members])
+
+
+def mean_series(
+    series: Sequence[tuple[Float[np.ndarray, "_point"], Float[np.ndarray, "_point"]]],
+) -> tuple[
+    Float[np.ndarray, "point"], Float[np.ndarray, "point"], Float[np.ndarray, "point"], Float[np.ndarray, "point"]
+]:
+    """The same of any quantity: steps and values of each seed, at least one of each."""
+    grid = np.unique(np.concatenate([steps for steps, _ in series]))
+    first = max(steps[0] for steps, _ in series)
+    last = min(steps[-1] for steps, _ in series)
     grid = grid[(grid >= first) & (grid <= last)]
     if len(grid) > POINTS:
         grid = grid[np.linspace(0, len(grid) - 1, POINTS).astype(int)]
-    values = np.stack([np.interp(grid, curve.steps, curve.success) for curve in members], axis=-1)
+    values = np.stack([np.interp(grid, steps, found) for steps, found in series], axis=-1)
     low, high = bootstrap(values, mean, RESAMPLES)
     return grid, mean(values), low, high
 
@@ -95,7 +104,7 @@ def curves_figure(curves: Sequence[Curve], published: Mapping[str, Mapping[str, 
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
-    colours = _colours(groups)
+    colours = colours_of(groups)
     for axes, (name, members) in zip(grid.flat, panels, strict=False):
         _draw_panel(axes, name, members, groups, colours, published.get(name, {}))
     for axes in grid[:, 0]:
@@ -152,7 +161,7 @@ def _caption(published: Mapping[str, float]) -> list[str]:
     return [f"published, never: {', '.join(never)}"] if never else []
 
 
-def _colours(groups: Mapping[Group, Sequence[Curve]]) -> dict[str, str]:
+def colours_of(groups: Mapping[Group, Sequence[Curve]]) -> dict[str, str]:
     """A colour for each selector, the same in every picture for those that are known here."""
     names = list(dict.fromkeys(group.selector for group in groups))
     strangers = [name for name in names if name not in COLOURS]

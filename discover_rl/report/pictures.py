@@ -81,8 +81,9 @@ def save_pictures(
     environment: Environment,
     achieved: Float[Tensor, "run episode time goal"],
     title: str,
+    drawn: list[int] | None = None,
 ) -> dict[int, "Figure"]:
-    """Draw and save the curriculum of every seed.
+    """Draw and save the curriculum of some seeds.
 
     Args:
         run_dir: Folder of the run, with its ``metrics.csv``.
@@ -91,6 +92,7 @@ def save_pictures(
         environment: Drawn as the background if it can draw itself.
         achieved: Achieved goals of the last evaluation.
         title: What was trained on what; the seed is added.
+        drawn: The seeds to draw; all if None.
 
     Returns:
         The figures by seed.
@@ -98,6 +100,8 @@ def save_pictures(
     metrics = read_metrics(run_dir / "metrics.csv")
     figures = {}
     for run, seed in enumerate(seeds):
+        if drawn is not None and seed not in drawn:
+            continue
         figure = curriculum_figure(
             history.of_run(run),
             select_seed(metrics, seed),

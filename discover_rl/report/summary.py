@@ -42,6 +42,15 @@ def final_success(success: Float[np.ndarray, "point"], last: int = LAST) -> floa
     return float(success[-last:].mean())
 
 
+def success_area(steps: Float[np.ndarray, "point"], success: Float[np.ndarray, "point"]) -> float:
+    """Area under the learning curve over its steps: mean success from the first step to the last, in [0, 1].
+
+    Straight lines between evaluations; 0 at step 0.
+    """
+    area = np.trapezoid(np.concatenate([[0.0], success]), np.concatenate([[0.0], steps]))
+    return float(area / steps[-1])
+
+
 def mean(values: Float[np.ndarray, "*lead seed"]) -> Float[np.ndarray, "*lead"]:
     """Mean over seeds."""
     return np.asarray(values.mean(axis=-1))
@@ -117,6 +126,8 @@ class Summary:
         reached: Steps until each threshold.
         final_mean: Success at the end, mean over seeds.
         final_min: The same of the worst seed.
+        final: Its interquartile mean over seeds with the 95 % interval.
+        area: Area under the learning curve, the same way.
         seconds: Wall time of all its processes together.
         devices: What it was trained on.
     """
@@ -129,6 +140,8 @@ class Summary:
     reached: tuple[Reached, ...]
     final_mean: float
     final_min: float
+    final: tuple[float, float, float]
+    area: tuple[float, float, float]
     seconds: float
     devices: tuple[str, ...]
 
@@ -184,9 +197,17 @@ def _summary(group: Group, members: Sequence[Curve], groups: Mapping[Group, Sequ
         tuple(_reached(members, threshold) for threshold in THRESHOLDS),
         float(np.mean(final)),
         min(final),
+        _with_interval(final),
+        _with_interval([success_area(curve.steps, curve.success) for curve in members]),
         sum(processes.values()),
         tuple(sorted({curve.device for curve in members if curve.device})),
     )
+
+
+def _with_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    array = np.array(values)
+    low, high = bootstrap(array)
+    return float(iqm(array)), float(low), float(high)
 
 
 def _reached(members: Sequence[Curve], threshold: float) -> Reached:
@@ -215,6 +236,8 @@ def _columns(line: Summary) -> dict[str, object]:
         values = {"median": reached.median, "iqm": reached.iqm, "low": reached.low, "high": reached.high}
         columns |= {f"{name}_{key}": f"{value:.0f}" for key, value in values.items()}
         columns[f"{name}_seeds"] = reached.seeds
+    for name, interval in (("final", line.final), ("area", line.area)):
+        columns |= {f"{name}_{k}": f"{v:.6g}" for k, v in zip(("iqm", "low", "high"), interval, strict=True)}
     return columns | {
         "final_mean": f"{line.final_mean:.6g}",
         "final_min": f"{line.final_min:.6g}",

@@ -1,13 +1,17 @@
-"""The lines of a table of runs as text for a terminal or as Markdown."""
+"""The lines of a table of runs as text for a terminal, as Markdown or as LaTeX."""
 
 import math
 import textwrap
 from collections.abc import Sequence
 from itertools import groupby
 
+from discover_rl.report.aggregate import SCORES, Comparison, Interval
 from discover_rl.report.summary import LAST, Reached, Summary
 
 WIDTH = 120
+LATEX = str.maketrans(
+    {"\\": r"\textbackslash{}", "∞": r"$\infty$", **{character: f"\\{character}" for character in "%_&#${}"}}
+)
 
 
 def text_table(lines: Sequence[Summary]) -> str:
@@ -39,15 +43,86 @@ def markdown_table(lines: Sequence[Summary]) -> str:
     """The same as Markdown, with the medians."""
     marks = _marks(lines)
     thresholds = [f"steps to {reached.threshold:.0%}" for reached in lines[0].reached]
-    heads = ["environment", "selector", "seeds", "budget", *thresholds, "at the end", "time"]
+    heads = ["environment", "selector", "seeds", "budget", *thresholds, "at the end", "final IQM", "area", "time"]
     rows = [heads, ["---", "---", *["--:"] * (len(heads) - 2)]]
     for line in lines:
         steps = [f"{_millions(r.median)}; {_interval(r)}; {r.seeds}/{line.seeds}" for r in line.reached]
         head = [line.group.environment, _name(line, marks), str(line.seeds), _range(line.budget)]
-        rows.append([*head, *steps, _end(line), _time(line.seconds)])
+        rows.append([*head, *steps, _end(line), share(*line.final), share(*line.area), _time(line.seconds)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    order = "Steps to a success: median; interquartile mean with its interval; seeds that got there."
+    order = (
+        "Steps to a success: median; interquartile mean with its interval; seeds that got there. Final IQM: the "
+        "interquartile mean of success at the end; area: that of the area under the curve over the budget, in [0, 1]."
+    )
     return "\n\n".join([table, f"{order} {_how_to_read(lines)}", *_remarks(lines), *_legend(marks)])
+
+
+def latex_table(lines: Sequence[Summary]) -> str:
+    """The same as a LaTeX ``table`` with ``booktabs``; what it means stands in its caption."""
+    marks = _marks(lines)
+    thresholds = [f"{reached.threshold:.0%}" for reached in lines[0].reached]
+    heads = ["method", "budget", *(f"to {threshold}" for threshold in thresholds), "final", "area", "time"]
+    body = []
+    for environment, members in groupby(lines, lambda line: line.group.environment):
+        body += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{_latex(environment)}}}}} \\"]
+        for line in members:
+            steps = [f"{_interval(reached)}, {reached.seeds}/{line.seeds}" for reached in line.reached]
+            cells = [_name(line, marks), _range(line.budget), *steps, share(*line.final), share(*line.area)]
+            body.append(" & ".join(_latex(cell) for cell in [*cells, _time(line.seconds)]) + r" \\")
+    caption = " ".join([_how_to_read(lines), *_remarks(lines), *_legend(marks)])
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs}",
+            r"\begin{table}",
+            r"\centering",
+            rf"\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
+            r"\toprule",
+            " & ".join(map(_latex, heads)) + r" \\",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\caption{{{_latex(caption)}}}",
+            r"\end{table}",
+        ]
+    )
+
+
+def methods_table(comparison: Comparison) -> str:
+    """Methods over all environments together, as Markdown; empty for a single one, or if they share no environment."""
+    if len({method.name for method in comparison.methods}) < 2:
+        return ""
+    first = comparison.methods[0].name
+    heads = ["method", *(f"{score}: {kind}" for score in SCORES for kind in ("IQM", f"P({first} better)"))]
+    rows: dict[str, list[str]] = {}
+    for method in comparison.methods:
+        better = method.improvement
+        rows.setdefault(method.name, [method.name]).extend(
+            [_estimate(method.iqm), "" if better is None else _estimate(better)]
+        )
+    table = [heads, ["---", *["--:"] * (len(heads) - 1)], *rows.values()]
+    places = comparison.environments
+    over = places[0] if len(places) == 1 else f"{len(places)} environments ({', '.join(places)})"
+    note = (
+        f"Over {over}: interquartile mean over all seeds, and the probability that a seed of {first} scores "
+        "higher than one of it, averaged over environments (ties count half); 95 % stratified bootstrap intervals "
+        "over seeds."
+    )
+    if comparison.left_out:
+        note += f" Left out, since a method is missing there: {', '.join(comparison.left_out)}."
+    return "\n\n".join(["\n".join(f"| {' | '.join(row)} |" for row in table), note])
+
+
+def share(value: float, low: float, high: float) -> str:
+    """A number in [0, 1] with its interval, which is left out where there is none."""
+    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _estimate(interval: Interval) -> str:
+    return share(interval.value, interval.low, interval.high)
+
+
+def _latex(text: str) -> str:
+    return text.translate(LATEX)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
@@ -79,7 +154,9 @@ def _remarks(lines: Sequence[Summary]) -> list[str]:
     if unequal:
         remarks.append(f"Seeds of one environment had different budgets: {', '.join(unequal)}; do not compare their ∞.")
     elif len({line.budget for line in lines}) > 1:
-        remarks.append("Budgets differ from environment to environment.")
+        remarks.append("Budgets differ from environment to environment. Within one they are the same for all.")
+    else:
+        remarks.append("The budget is the same for all.")
     return remarks
 
 

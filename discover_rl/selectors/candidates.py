@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+MASTERY_RATE = 0.2  # weight of the last round in the running mean
+
 
 class Estimate(NamedTuple):
     """A value for each candidate with its uncertainty, in minus steps (0 is best).
@@ -91,6 +93,10 @@ class SelectorState(NamedTuple):
     cutoff: Float[Tensor, "*lead"]
     beta: Float[Tensor, "*lead"]
     mastery: Float[Tensor, "*lead"]
+
+    def seen(self, commanded_success: Float[Tensor, "*lead"]) -> "SelectorState":
+        """With one more round in the running mean of mastery."""
+        return self._replace(mastery=self.mastery.lerp(commanded_success, MASTERY_RATE))
 
 
 class Selector(Protocol):

@@ -8,10 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
+from discover_rl.selectors.candidates import Candidates, Choice, Estimate, SelectorState, initial_state
 from discover_rl.selectors.score import pick
 from discover_rl.selectors.simple import Stateless
 
+SAMPLES = 5_000
 CHUNK = 512  # queries at a time: bounds memory to lead x CHUNK x cand floats
 
 
@@ -36,6 +37,24 @@ def kde_log_density(
     return torch.cat(parts, dim=-1)
 
 
+def _subsample(candidates: Candidates, samples: int, num_envs: int) -> Candidates:
+    """The first candidates, a random draw themselves: the cost of a density grows with the square of their number."""
+    count = max(samples, num_envs)
+    start = candidates.start
+    return candidates._replace(
+        goals=candidates.goals[..., :count, :],
+        valid=candidates.valid[..., :count],
+        start=Estimate(*(part[..., :count] for part in start)) if start is not None else None,
+    )
+
+
+def _check_estimate(bandwidth: float, samples: int) -> None:
+    if not bandwidth > 0:
+        raise ValueError(f"selector.bandwidth must be positive, got {bandwidth}")
+    if samples < 1:
+        raise ValueError(f"selector.samples must be at least 1, got {samples}")
+
+
 @dataclass(frozen=True)
 class Uniform(Stateless):
     """Uniform over the goals achieved so far: drawn with probability inverse to their density (DISCERN).
@@ -43,18 +62,20 @@ class Uniform(Stateless):
     Attributes:
         name: Name in configs and tables.
         bandwidth: Of the density estimate.
+        samples: Candidates to choose among and to estimate their density from; see ``_subsample``.
     """
 
     name: str = "uniform"
     bandwidth: float = 0.1
+    samples: int = SAMPLES
 
     def __post_init__(self) -> None:
-        if not self.bandwidth > 0:
-            raise ValueError(f"selector.bandwidth must be positive, got {self.bandwidth}")
+        _check_estimate(self.bandwidth, self.samples)
 
     def select(self, state: SelectorState, candidates: Candidates, num_envs: int, generator: torch.Generator) -> Choice:
         """A weighted draw without replacement, by the Gumbel top-k rule."""
         del state
+        candidates = _subsample(candidates, self.samples, num_envs)
         log_weight = -kde_log_density(candidates.goals, candidates.goals, self.bandwidth)
         noise = torch.rand(log_weight.shape, device=log_weight.device, generator=generator).clamp_min(1e-20)
         gumbel = -(-noise.log()).clamp_min(1e-20).log()
@@ -68,6 +89,7 @@ class Mega:
     Attributes:
         name: Name in configs and tables.
         bandwidth: Of the density estimate.
+        samples: Candidates to choose among and to estimate their density from; see ``_subsample``.
         cutoff_start: Cutoff before the first round, in minus steps; it never rises above it.
         cutoff_min: Lowest cutoff, in minus steps.
         cutoff_step: How far it moves in a round: down where the success rate is high, up where it is low.
@@ -80,6 +102,7 @@ class Mega:
 
     name: str = "mega"
     bandwidth: float = 0.1
+    samples: int = SAMPLES
     cutoff_start: float = -3.0
     cutoff_min: float = -400.0
     cutoff_step: float = 1.0
@@ -87,8 +110,7 @@ class Mega:
     low: float = 0.3
 
     def __post_init__(self) -> None:
-        if not self.bandwidth > 0:
-            raise ValueError(f"selector.bandwidth must be positive, got {self.bandwidth}")
+        _check_estimate(self.bandwidth, self.samples)
         if not self.cutoff_min <= self.cutoff_start <= 0:
             raise ValueError(
                 "selector: cutoff_min <= cutoff_start <= 0 must hold (minus steps), got "
@@ -107,6 +129,7 @@ class Mega:
         Where the cutoff leaves nothing at all, it is waived for that run.
         """
         del generator
+        candidates = _subsample(candidates, self.samples, num_envs)
         if candidates.start is None:
             raise ValueError(f"selector {self.name}: Candidates.start must be filled")
         rarity = -kde_log_density(candidates.goals, candidates.goals, self.bandwidth)
@@ -122,10 +145,9 @@ class Mega:
         self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """Move the cutoff."""
-        del commanded_success
         move = (success_rate <= self.low).float() - (success_rate >= self.high).float()
         cutoff = (state.cutoff + self.cutoff_step * move).clamp(self.cutoff_min, self.cutoff_start)
-        return state._replace(cutoff=cutoff)
+        return state.seen(commanded_success)._replace(cutoff=cutoff)
 
 
 @dataclass(frozen=True)
@@ -146,7 +168,8 @@ class Omega(Mega):
         choice = super().select(state, candidates, num_envs, generator)
         if candidates.desired is None:
             raise ValueError("selector omega: Candidates.desired must be filled")
-        divergence = -kde_log_density(candidates.desired, candidates.goals, self.bandwidth).mean(-1)
+        achieved = _subsample(candidates, self.samples, num_envs).goals
+        divergence = -kde_log_density(candidates.desired, achieved, self.bandwidth).mean(-1)
         probability = 1 / (self.bias + divergence).clamp_min(1.0)
         shape = choice.use_target.shape
         draw = torch.rand(shape, device=choice.index.device, generator=generator)

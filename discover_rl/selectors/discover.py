@@ -11,8 +11,6 @@ from discover_rl.selectors.alpha import CONTROLLERS, adapt_alpha
 from discover_rl.selectors.candidates import Candidates, Choice, Plan, SelectorState, initial_state
 from discover_rl.selectors.score import PICKS, command_target, last_share, pick, standardise
 
-MASTERY_RATE = 0.2  # weight of the last round in the running mean
-
 
 @dataclass(frozen=True)
 class Discover:
@@ -159,7 +157,7 @@ class Discover:
         self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
         """Adapt alpha and beta; with the target mastered, novelty has no more reason to grow."""
-        mastery = state.mastery.lerp(commanded_success, MASTERY_RATE)
+        state = state.seen(commanded_success)
         alpha, beta = adapt_alpha(
             state.alpha,
             state.beta,
@@ -169,9 +167,9 @@ class Discover:
             self.target_rate,
             self.band,
             self.alpha_max,
-            self.beta_max ** (1 - mastery),
+            self.beta_max ** (1 - state.mastery),
         )
-        return state._replace(alpha=alpha, beta=beta, mastery=mastery)
+        return state._replace(alpha=alpha, beta=beta)
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,21 @@ from discover_rl.selectors.score import PICKS, pick
 
 @dataclass(frozen=True)
 class Stateless:
-    """Selectors that learn nothing from success."""
+    """Selectors that only keep count of success."""
 
     needs_values: ClassVar[bool] = False
     needs_distance: ClassVar[bool] = False
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
-        """Nothing to remember."""
+        """Zeros."""
         return initial_state(lead, device, 0.0, 0.0)
 
     def update(
         self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]
     ) -> SelectorState:
-        """The same state."""
-        del success_rate, commanded_success
-        return state
+        """The running mean of mastery."""
+        del success_rate
+        return state.seen(commanded_success)
 
 
 @dataclass(frozen=True)

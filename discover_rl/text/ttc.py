@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.checkpoint import CheckpointError, load_checkpoint, load_note, save_checkpoint
+from discover_rl.config import pick_device
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.atomic import write_atomically
 from discover_rl.text.curricula import recipe
@@ -317,7 +318,7 @@ def build(config: TTCConfig) -> TextTrainer:
     Raises:
         ValueError: If something named there is missing or does not fit.
     """
-    device = _device(config.device)
+    device = pick_device(config.device)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     found, reward = recipe(config.curriculum, config.batch_size), make_reward(config.reward)
@@ -334,14 +335,6 @@ def build(config: TTCConfig) -> TextTrainer:
         model = add_lora(model, config.lora_rank)
     policy = Policy(model, tokenizer, config.template, config.max_new_tokens, config.temperature)
     return TextTrainer(config, policy, curriculum, reward, test)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={name} but torch sees no CUDA device; use device=cpu")
-    return torch.device(name)
 
 
 def _check_held_out(tasks: Sequence[Task], test: Sequence[Task]) -> None:

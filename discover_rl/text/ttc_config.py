@@ -114,8 +114,6 @@ class TTCConfig:
             raise ValueError(f"objective is {self.objective!r}; allowed: {', '.join(OBJECTIVES)}")
         if self.resume not in ("auto", "never"):
             raise ValueError(f"resume is {self.resume!r}; allowed: auto, never")
-        if self.device not in ("auto", "cpu", "cuda") and not self.device.startswith("cuda:"):
-            raise ValueError(f"device is {self.device!r}; allowed: auto, cpu, cuda, cuda:N")
         if self.curriculum == "oracle" and not self.oracle:
             raise ValueError("curriculum=oracle practises tasks like the targets: name their file, oracle=FILE")
 

@@ -10,7 +10,7 @@ import difflib
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -187,11 +187,13 @@ class MazeLayout:
         return distances
 
 
+@lru_cache(maxsize=4)
 def generate(dim: int, radius: int, corridors: int, dead_ends: int, seed: int) -> MazeLayout:
     """Draw a maze: corridors from the centre to random corners, and short branches off them.
 
     Each corridor is one cell wide and walks towards its corner only, one axis at a time. The first one leads
-    to the target (r, ..., r). A branch is a straight run of at most max(1, r // 2) cells off a corridor.
+    to the target (r, ..., r). A branch is a straight run of at most max(1, r // 2) cells off a corridor. The last
+    few mazes are kept: large ones take a second, and one process often makes many environments of one maze.
 
     Args:
         dim: Number of dimensions, at least 2.

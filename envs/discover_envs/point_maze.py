@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from discover_envs.layout import FILE_SUFFIXES, UNREACHABLE, MazeLayout, check_name, generate
+from discover_rl.goals.cells import CellMap
 from discover_rl.goals.environment import Step
 from discover_rl.goals.space import BoxGoals
 
@@ -88,6 +89,21 @@ class PointMaze:
     a CUDA graph; register ``generator`` with a graph that captures ``reset``. Returned observations are new
     tensors; the returned masks and targets are shared and must not be written to.
 
+    Observation, n numbers in a maze of n dimensions and radius r; the goal is the same n numbers:
+
+    | Num | Observation | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | i = 0 … n-1 | position along axis i; the start is at 0 | -(r+1) | r+1 | ``x{i}`` | cell |
+
+    Action, n numbers:
+
+    | Num | Action | Min | Max | Name | Unit |
+    |---|---|---|---|---|---|
+    | i = 0 … n-1 | move along axis i | -1 | 1 | ``a{i}`` | ``step_size`` cells, half a cell by default |
+
+    A goal is reached within ``success_radius``, 0.5 cells by default, Euclidean. An episode ends by the time limit
+    only: 100 steps by default.
+
     Args:
         config: Settings.
         num_envs: Number of environments, at least 1.
@@ -116,7 +132,7 @@ class PointMaze:
         self.config = config
         self.num_envs = num_envs
         self.device = torch.device(device)
-        self.observation_dim = self.action_dim = self.layout.dim
+        self.observation_dim = self.action_dim = self.start_numbers = self.layout.dim
         self.max_episode_steps = config.max_episode_steps
         self.goal_space = BoxGoals(range(self.layout.dim), config.success_radius)
         self.ends_early = False
@@ -143,13 +159,23 @@ class PointMaze:
         """
         if mask is not None and mask.shape != (self.num_envs,):
             raise ValueError(f"point maze: mask has shape {tuple(mask.shape)}, expected {(self.num_envs,)}")
+        return self.reset_from(torch.rand(self.position.shape, generator=self.generator, device=self.device), mask)
+
+    def reset_from(
+        self, numbers: Float[Tensor, "env number"], mask: Bool[Tensor, "env"] | None = None
+    ) -> Float[Tensor, "env obs"]:
+        """As ``reset``, each coordinate of a start from a number uniform in [0, 1)."""
         noise = self.config.start_noise
-        start = torch.rand(self.position.shape, generator=self.generator, device=self.device)
-        start = start.mul_(2 * noise).sub_(noise)
+        start = numbers.mul(2 * noise).sub_(noise)
         if mask is not None:
             start = torch.where(mask[:, None], start, self.position)
         self.position.copy_(start)
         return start
+
+    def observation_bounds(self) -> tuple[Float[Tensor, "obs"], Float[Tensor, "obs"]]:
+        """From -r-1 to r+1: the inner faces of the shell."""
+        reach = torch.full((self.observation_dim,), self.layout.radius + 1.0, device=self.device)
+        return -reach, reach
 
     def targets(self) -> Float[Tensor, "env goal"]:
         """The target cell's own coordinates, the same in every environment."""
@@ -209,30 +235,47 @@ class PointMaze:
         index = _position_among(keys, self._free_keys)
         return self._steps_to_target[index].masked_fill(self._free_keys[index] != keys, math.inf)
 
-    def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes
-        """Draw the maze on a matplotlib ``Axes``; beyond 2-D, seen along all but the first two coordinates.
+    def draw(self, axes: Any, coordinates: tuple[int, int] = (0, 1)) -> None:  # noqa: ANN401 - a matplotlib Axes
+        """Draw the maze on a matplotlib ``Axes``; beyond 2-D, seen along all but two coordinates.
 
         Walls are grey and free cells white. Beyond 2-D a column of cells is the lighter the more of them
         are free. The start is a dot, the target a star inside its success radius.
         """
         layout, radius = self.layout, self.layout.radius
         free = np.zeros((layout.side, layout.side))
-        np.add.at(free, tuple((layout.cells[:, :2] + radius + 1).T), 1.0)
+        np.add.at(free, tuple((layout.cells[:, list(coordinates)] + radius + 1).T), 1.0)
         # Free cells span 0.75 to 1 and walls are grey, so that one free cell in ten dimensions still shows.
         shade = np.where(free > 0, 0.75 + 0.25 * free / free.max(), 0.45)
         ends = np.arange(1, radius + 3)
         edges = np.concatenate([-ends[::-1], ends])  # cell 0 reaches from -1 to 1
         axes.pcolormesh(edges, edges, shade.T, cmap="gray", vmin=0, vmax=1)
         axes.plot(0, 0, "o", color="tab:blue", label="start")
-        axes.plot(*layout.target[:2], "*", color="tab:red", markersize=12, label="target")
+        target = [layout.target[i] for i in coordinates]
+        axes.plot(*target, "*", color="tab:red", markersize=12, label="target")
         around = np.linspace(0, 2 * np.pi, 65)
         reach = self.goal_space.radius
         axes.plot(
-            layout.target[0] + reach * np.cos(around),
-            layout.target[1] + reach * np.sin(around),
+            target[0] + reach * np.cos(around),
+            target[1] + reach * np.sin(around),
             color="tab:red",
         )
         axes.set_aspect("equal")
+
+    def cell_map(self) -> CellMap:
+        """The maze in cells. Cell 0 is two units wide along each axis and the others one."""
+
+        def to_cells(goal: Tensor) -> Tensor:
+            return torch.where(goal.abs() <= 1, goal / 2, goal - goal.sign() / 2)
+
+        def from_cells(cells: Tensor) -> Tensor:
+            return torch.where(cells.abs() <= 0.5, cells * 2, cells + cells.sign() / 2)
+
+        free = frozenset(tuple(cell) for cell in self.layout.cells.tolist())
+        return CellMap(free, self.layout.target, to_cells, from_cells)
+
+    def state_at(self, goal: Float[Tensor, "*lead goal"]) -> Float[Tensor, "*lead obs"]:
+        """The goal itself: a position is all there is."""
+        return goal
 
     def _keys_of(self, cells: Int64[Tensor, "*lead obs"]) -> Int64[Tensor, "*lead"]:
         return (cells * self._strides).sum(-1) + self._origin_key

@@ -391,6 +391,18 @@ def test_the_actor_ascends_the_critics():
     assert (agent.act(batch.observation, batch.goal)[..., 0] > 0.8).all()
 
 
+def test_a_run_with_a_smaller_learning_rate_moves_as_adam_does_with_it():
+    mixed, usual, slow = make(learning_rate=1e-3), make(learning_rate=1e-3), make(learning_rate=5e-4)
+    mixed.networks.learning_rates[1] = 5e-4
+    for call in range(3):
+        for agent in (mixed, usual, slow):
+            agent.update(pair(call))
+    for name, tensor in mixed.parameters().items():
+        assert torch.equal(tensor[[0, 2]], usual.parameters()[name][[0, 2]]), name
+        assert not torch.equal(tensor[1], usual.parameters()[name][1]), name
+        torch.testing.assert_close(tensor[1], slow.parameters()[name][1], rtol=1e-4, atol=1e-6)
+
+
 # -- runs and seeds --------------------------------------------------------------------------------------
 
 

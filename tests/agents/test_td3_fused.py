@@ -79,6 +79,14 @@ def test_the_kernels_compute_what_the_plain_update_computes(twins, monkeypatch, 
         torch.testing.assert_close(fused[tag], value, rtol=1e-4, atol=1e-6)
 
 
+def test_runs_with_different_learning_rates(twins):
+    pair = twins(TINY.config(), 3, TINY.widths)
+    for networks in pair.networks:
+        networks.learning_rates[1:] = torch.tensor([5e-4, 1e-4])
+    pair.update(pair.batches(1, TINY.batch_size), 0)
+    assert max(pair.apart().values()) < 1e-2  # the plain twin rounds twice where a step is shortened
+
+
 def test_the_comparison_sees_every_part_that_is_left_behind(twins):
     config = TINY.config()
     pair = twins(config, TINY.num_runs, TINY.widths, TINY.warm)

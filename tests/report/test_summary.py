@@ -12,6 +12,7 @@ from discover_rl.report.summary import (
     mean,
     note_of,
     steps_to,
+    success_area,
     summarise,
     write_summary,
 )
@@ -52,6 +53,14 @@ def test_steps_to_is_the_first_evaluation_that_is_good_enough(success, threshold
 def test_final_success_is_the_mean_of_the_last_evaluations():
     assert final_success(np.array([0, 1, 1, 0, 1, 0.5])) == pytest.approx(0.7)
     assert final_success(np.array([0, 1, 0.5])) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("success", "expected"),
+    [([1, 1, 1], 5 / 6), ([0, 0, 0], 0), ([0, 0, 1], 1 / 6), ([0.3, 0.6, 0.9], 0.45)],
+)
+def test_area_is_mean_success_over_the_steps(success, expected):
+    assert success_area(np.array([10.0, 20.0, 30.0]), np.array(success, dtype=float)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -112,6 +121,8 @@ def test_a_line_of_the_table():
     assert (ten.seeds, half.seeds, ninety.seeds) == (3, 2, 1)
     assert (ten.median, ten.iqm, ten.low, ten.high) == (300, 300, 200, INF)
     assert (half.median, half.iqm, half.high) == (INF, INF, INF)
+    assert line.final[0] == pytest.approx((1 / 6 + 0.5) / 4 + (1 / 15 + 0) / 4, abs=0.1)
+    assert line.area[1] < line.area[0] < line.area[2]
     assert (line.final_mean, line.final_min) == (pytest.approx((0.5 + 1 / 6 + 1 / 15) / 4), 0)
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from discover_rl.report.rows import Curve, Group
 from discover_rl.report.summary import summarise
-from discover_rl.report.table import WIDTH, markdown_table, text_table
+from discover_rl.report.table import WIDTH, latex_table, markdown_table, text_table
 
 
 def lines(environment="rand_2d_10h", selector="discover", seeds=10, budget=500_000, reached=10, note="", device="cpu"):
@@ -36,7 +36,8 @@ def test_a_line_for_each_selector_under_its_environment():
     assert single[2:5] == ["0.096"] * 3  # one seed: no interval
     assert "Evaluated every 32,000 steps" in " ".join(table)
     assert "Time: all seeds of a line together, on cpu." in table
-    assert "budget" not in " ".join(table[1:]).replace("not within the budget", "").lower()
+    assert "The budget is the same for all." in table
+    assert "different budgets" not in " ".join(table)
 
 
 def test_it_fits_a_terminal_whatever_the_selector():
@@ -65,7 +66,8 @@ def test_different_settings_are_told_apart_by_a_number():
 def test_markdown_has_the_median_too():
     table = markdown_table([*lines(reached=8), *lines(selector="her", reached=0)]).splitlines()
     assert table[0] == (
-        "| environment | selector | seeds | budget | steps to 10% | steps to 50% | steps to 90% | at the end | time |"
+        "| environment | selector | seeds | budget | steps to 10% | steps to 50% | steps to 90% | at the end | "
+        "final IQM | area | time |"
     )
     assert len({row.count("|") for row in table[:4]}) == 1
     assert table[2].startswith("| rand_2d_10h | discover | 10 | 0.48 | 0.16; 0.16 (")
@@ -78,3 +80,16 @@ def test_time_is_short(seconds, shown):
     line = next(line for line in text_table(summarise([curve])).splitlines() if line.startswith(" her"))
     assert line.endswith(f" {shown}")
     assert line.split()[1:3] == ["10.0", "10.0"]
+
+
+def test_latex_has_a_row_of_the_same_width_for_each_line_and_nothing_unescaped():
+    table = latex_table([*lines(selector="achievability_novelty", reached=8), *lines(selector="her", reached=0)])
+    rows = [row for row in table.splitlines() if row.endswith(r"\\")]
+    assert len({row.count(" & ") for row in rows if "multicolumn" not in row}) == 1
+    assert [row for row in rows if "multicolumn" in row] == [r"\multicolumn{8}{l}{\emph{rand\_2d\_10h}} \\"]
+    assert r"achievability\_novelty & 0.48 & 0.16" in table
+    assert r"her & 0.48 & $\infty$, 0/10 & $\infty$, 0/10 & $\infty$, 0/10 & 0.00 (0.00-0.00)" in table
+    assert "The budget is the same for all." in table
+    body = table.split(r"\begin{tabular}")[1]
+    assert body.count("%") == body.count(r"\%")
+    assert table.count("{") == table.count("}")

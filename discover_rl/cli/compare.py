@@ -1,0 +1,117 @@
+"""``discover-rl compare``: speaks Hydra's grammar of overrides."""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from discover_rl.cli.composing import check_overrides, composed, register_schemas
+from discover_rl.cli.parsing import fail
+
+if TYPE_CHECKING:
+    from discover_rl.compare import Plan
+
+HELP = """discover-rl compare: methods on tasks, the same seeds and the same budget for all, one folder, one table.
+
+usage: discover-rl compare envs=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
+       discover-rl compare experiments=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
+       discover-rl compare folder=DIR
+
+  envs, experiments   the tasks: environments, or recipes that bring their environment and budget
+  selectors           the methods
+  KEY=VALUE           settings of all runs, as for train (seeds=10, num_timesteps=1e6, agent.gamma=0.99)
+  folder              where everything is written (default: comparison)
+
+Runs that are there are skipped, runs that were cut off go on: after a kill type the same command again, or only
+folder=DIR. With more tasks or methods the folder grows. No run ends early, so that the budget is the same for all.
+
+example: discover-rl compare envs=[point_maze/u,point_maze/cross] selectors=[discover,mega,her] seeds=10 device=cuda
+"""
+AXES = {"envs": "env", "experiments": "experiment"}
+FOLDER = "comparison"
+
+
+def run(arguments: list[str]) -> None:
+    """Train what is missing, then write and print the tables."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    from discover_rl.compare import finished_cells, load_plan, locked, run_plan, save_plan, write_tables
+    from discover_rl.report.table import methods_table, text_table
+
+    folder, given = _parse(arguments)
+    register_schemas()
+    compose = cache(composed)
+    with locked(folder):
+        stored = load_plan(folder)
+        try:
+            plan = given if stored is None else stored if given is None else stored.grown(given)
+        except ValueError as error:
+            raise ValueError(f"{folder} holds another comparison: {error}") from error
+        if plan is None:
+            raise ValueError(
+                f"{folder} holds no comparison yet; give envs=[...] or experiments=[...] and selectors=[...]"
+            )
+        for cell in plan.cells():
+            check_overrides(list(cell.overrides))
+        save_plan(folder, plan)
+
+        def tables() -> None:
+            write_tables(folder, *finished_cells(folder, plan, compose))
+
+        outcome = run_plan(folder, plan, compose, lambda text: print(text, flush=True), tables)
+        done, missing = finished_cells(folder, plan, compose)
+        if done:
+            lines, comparison = write_tables(folder, done, missing)
+            print("\n" + text_table(lines))
+            if summary := methods_table(comparison):
+                print("\n" + summary)
+            print(f"\n{len(outcome.trained)} runs trained, {len(outcome.skipped)} there already; all in {folder}:")
+            print("  report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
+            _write_report(folder, done)
+    if outcome.failed:
+        told = "; ".join(f"{name}: {error}" for name, error in outcome.failed.items())
+        fail(f"{len(outcome.failed)} of {len(plan.cells())} runs failed: {told}; the same command tries them again")
+
+
+def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
+    """The folder, and what the command says of the plan."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    from discover_rl.compare import Plan
+    from discover_rl.config import did_you_mean
+
+    own = (*AXES, "selectors", "folder")
+    values: dict[str, list[str]] = {}
+    settings = []
+    for argument in arguments:
+        key = argument.split("=", 1)[0]
+        if key not in own:
+            if "=" not in argument:
+                raise ValueError(f"compare: {argument!r} is not an option{did_you_mean(key, own)}; write KEY=VALUE")
+            settings.append(argument)
+            continue
+        try:
+            value = OverridesParser.create().parse_override(argument).value()
+        except HydraException as error:
+            raise ValueError(f"compare: {argument!r} cannot be read; write e.g. selectors=[discover,her]") from error
+        values[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+    folder = Path(values.pop("folder", [FOLDER])[0])
+    if not values and not settings:
+        return folder, None
+    axes = [axis for axis in AXES if axis in values]
+    if len(axes) != 1 or "selectors" not in values:
+        raise ValueError("compare: give envs=[...] or experiments=[...], one of the two, and selectors=[...]")
+    return folder, Plan(AXES[axes[0]], tuple(values[axes[0]]), tuple(values["selectors"]), tuple(settings))
+
+
+def _write_report(folder: Path, run_dirs: list[Path]) -> None:
+    from discover_rl.present import write_report
+
+    try:
+        warnings = write_report(run_dirs, folder / "report.html")
+    except ValueError as error:  # plotly is an extra; the tables are there all the same
+        warnings = [f"no report: {error}"]
+    for warning in warnings:
+        print(f"discover-rl: warning: {warning}", file=sys.stderr)

@@ -1,0 +1,165 @@
+"""Layouts of the MuJoCo mazes, as text: ``#`` wall, ``.`` free, ``S`` start, ``G`` target; the top row first.
+
+The first seven have names, sizes and distances of the ant mazes of arXiv 2505.19850; where their walls stand is not
+published in words, so these are drawn by us. UMaze, Medium and Large are those of Gymnasium-Robotics, start and
+target in far corners. Gymnasium-Robotics has no Giant; this one is ours, as large as the one of OGBench (12 by 16).
+"""
+
+PLAIN = """
+#######
+#.....#
+#.....#
+#.....#
+#S.G..#
+#.....#
+#######
+"""
+
+# four pillars, the target in the far corner
+SQUARE_SPARSE = """
+#######
+#....G#
+#.#.#.#
+#.....#
+#.#.#.#
+#S....#
+#######
+"""
+
+BIG_SQUARE_SPARSE = """
+#########
+#......G#
+#.#.#.#.#
+#.......#
+#.#.#.#.#
+#.......#
+#.#.#.#.#
+#S......#
+#########
+"""
+
+LARGE_PLAIN = """
+###########
+#........G#
+#.........#
+#.........#
+#.........#
+#.........#
+#.........#
+#.........#
+#.........#
+#S........#
+###########
+"""
+
+# the target is eight cells to the right, behind a wall that is open at its top only
+LONG_HORIZON = """
+###########
+#.........#
+#.........#
+#....#....#
+#....#....#
+#S...#...G#
+#....#....#
+#....#....#
+#....#....#
+#....#....#
+###########
+"""
+
+HUGE = """
+###############
+#.............#
+#.#.#.###.#.#.#
+#.#...#.....#.#
+#...#.#.###...#
+#.###...#...#.#
+#.....###.#.#G#
+#.###.....#.#.#
+#.#...#.#...#.#
+#...#.#.#.#...#
+#.###...#.###.#
+#.....#.......#
+#.###.#.#.###.#
+#S............#
+###############
+"""
+
+S_SPARSE = """
+#########
+#.....G.#
+#.......#
+#..######
+#.......#
+######..#
+#.......#
+#S......#
+#########
+"""
+
+UMAZE = """
+#####
+#G..#
+###.#
+#S..#
+#####
+"""
+
+MEDIUM = """
+########
+#S.##..#
+#..#...#
+##...###
+#..#...#
+#.#..#.#
+#...#.G#
+########
+"""
+
+LARGE = """
+############
+#S...#.....#
+#.##.#.#.#.#
+#......#...#
+#.####.###.#
+#..#.#.....#
+##.#.#.#.###
+#..#...#..G#
+############
+"""
+
+GIANT = """
+################
+#S...#.......#.#
+#.##.#.##.##...#
+#..#.....#...#.#
+##.#.###.#.###.#
+#....#.......#.#
+#.##.#.##.##.#.#
+#..#...#...#...#
+##.###.#.#.###.#
+#....#...#.....#
+#.##...#.###.#G#
+################
+"""
+
+GRID_LAYOUTS: dict[str, tuple[str, ...]] = {
+    name: tuple(text.split())
+    for name, text in {
+        "plain": PLAIN,
+        "square_sparse": SQUARE_SPARSE,
+        "big_square_sparse": BIG_SQUARE_SPARSE,
+        "large_plain": LARGE_PLAIN,
+        "long_horizon": LONG_HORIZON,
+        "huge": HUGE,
+        "s_sparse": S_SPARSE,
+        "umaze": UMAZE,
+        "medium": MEDIUM,
+        "large": LARGE,
+        "giant": GIANT,
+    }.items()
+}
+"""Name to rows, the top row first."""
+
+CENTRED = ("umaze", "medium", "large", "giant")
+"""Layouts whose coordinates have their origin in the middle of the map, as Gymnasium-Robotics has it."""

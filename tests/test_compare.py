@@ -1,0 +1,225 @@
+"""The verb ``compare``: what is missing is trained, what is there is left alone, whatever happens in between."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from discover_rl.cli import main
+from discover_rl.compare import PLAN, RUNS, Plan, load_plan, locked, save_plan
+from discover_rl.run_folder import CHECKPOINT, METRICS
+from discover_rl.train import Trainer
+
+CLOCK = ("time/fps", "time/time_elapsed")
+
+
+@pytest.fixture
+def settings(tiny_arguments, tmp_path):
+    """Settings of all runs, tiny, and the folder."""
+    shared = [argument for argument in tiny_arguments if not argument.startswith("env=")]
+    return [*shared, "seeds=2", f"folder={tmp_path / 'here'}"]
+
+
+@pytest.fixture
+def compare(monkeypatch, capsys, settings):
+    """Runs the verb without pictures; returns the cells that were trained, and what was printed."""
+    monkeypatch.setattr(Trainer, "_save_pictures", lambda *_: None)
+
+    def run(*arguments):
+        main(["compare", *arguments, *settings])
+        out = capsys.readouterr().out
+        return [line.split("] ")[1] for line in out.splitlines() if line.startswith("[") and "/" in line[:5]], out
+
+    return run
+
+
+@pytest.fixture
+def fails(compare, capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as info:
+            compare(*arguments)
+        assert info.value.code == 2
+        return capsys.readouterr().err.splitlines()[-1].removeprefix("discover-rl: ")
+
+    return run
+
+
+def curves_of(run_dir):
+    """The text of metrics.csv without the columns that the clock fills."""
+    with (run_dir / METRICS).open() as file:
+        return [{key: value for key, value in row.items() if key not in CLOCK} for row in csv.DictReader(file)]
+
+
+def test_what_is_missing_is_trained_and_what_is_there_is_skipped(compare, tmp_path):
+    folder = tmp_path / "here"
+    trained, out = compare("envs=[point_maze/open]", "selectors=[discover,her]")
+    cells = ["point_maze_open-discover", "point_maze_open-her"]
+    assert trained == cells
+    assert sorted(path.name for path in (folder / RUNS).iterdir()) == cells
+    assert "The budget is the same for all." in out
+    assert compare("envs=[point_maze/open]", "selectors=[discover,her]")[0] == []
+
+    written = {path: path.stat().st_mtime_ns for path in (folder / RUNS).glob(f"*/{CHECKPOINT}")}
+    grown, _ = compare("envs=[point_maze/u]", "selectors=[discover]")  # a row of the plan, not a cell
+    assert grown == ["point_maze_u-discover", "point_maze_u-her"]
+    assert len(written) == 2 and {path: path.stat().st_mtime_ns for path in written} == written
+
+    with (folder / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["environment"], row["selector"], row["seeds"]) for row in rows] == [
+        (maze, selector, "2") for maze in ("open", "u") for selector in ("discover", "her")
+    ]
+    assert {row["steps_max"] for row in rows} == {"192"}
+    table, latex = (folder / "table.md").read_text(), (folder / "table.tex").read_text()
+    assert table.count("∞; ∞; 0/2") + table.count("/2 |") >= 4
+    assert "P(discover better)" in table and "still to come" not in table
+    assert r"\begin{tabular}" in latex
+    with (folder / "methods.csv").open() as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"discover", "her"}
+
+
+def test_interrupted_in_the_middle_of_a_run_it_goes_on_and_ends_the_same(
+    compare, settings, monkeypatch, capsys, tmp_path
+):
+    arguments = ["envs=[point_maze/open]", "selectors=[her,random]", "save_interval=1", "eval_interval=1"]
+    train_round = Trainer.train_round
+
+    def interrupted(self):
+        if self.selector.name == "random" and self.rounds == 2:
+            raise KeyboardInterrupt
+        train_round(self)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Trainer, "train_round", interrupted)
+        compare(*arguments)
+    capsys.readouterr()
+    first = (tmp_path / "here" / RUNS / "point_maze_open-her" / CHECKPOINT).stat().st_mtime_ns
+    trained, _ = compare(*arguments)
+    assert trained == ["point_maze_open-random, going on from its checkpoint"]
+    killed = tmp_path / "here" / RUNS
+    assert (killed / "point_maze_open-her" / CHECKPOINT).stat().st_mtime_ns == first
+    settings[-1] = f"folder={tmp_path / 'through'}"
+    compare(*arguments[:1], "selectors=[random]", *arguments[2:])
+    through = tmp_path / "through" / RUNS
+    assert curves_of(killed / "point_maze_open-random") == curves_of(through / "point_maze_open-random")
+
+
+def test_the_folder_alone_goes_on(compare, settings, capsys, tmp_path):
+    plan = Plan("env", ("point_maze/open",), ("her",), tuple(settings[:-1]))
+    save_plan(tmp_path / "here", plan)
+    main(["compare", settings[-1]])
+    assert "[1/1] point_maze_open-her" in capsys.readouterr().out
+    assert load_plan(tmp_path / "here") == plan
+
+
+def test_a_run_that_fails_spoils_no_other(compare, fails, monkeypatch, tmp_path):
+    learn = Trainer.learn
+
+    def out_of_memory(self):
+        if self.selector.name == "discover":
+            raise RuntimeError("out of\nmemory")
+        learn(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "learn", out_of_memory)
+        said = fails("envs=[point_maze/open]", "selectors=[discover,her]")
+    assert said == (
+        "1 of 2 runs failed: point_maze_open-discover: RuntimeError: out of memory; the same command tries them again"
+    )
+    assert "Not complete: point_maze_open-discover still to come." in (tmp_path / "here" / "table.md").read_text()
+    assert compare("envs=[point_maze/open]", "selectors=[discover,her]")[0] == ["point_maze_open-discover"]
+    assert "still to come" not in (tmp_path / "here" / "table.md").read_text()
+
+
+def test_recipes_can_be_the_tasks(compare, tmp_path):
+    trained, _ = compare("experiments=[quickstart]", "selectors=[her]")
+    assert trained == ["quickstart-her"]
+    assert "stop_success: 0.0" in (tmp_path / "here" / RUNS / "quickstart-her" / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(settings, tmp_path):
+    """A real process, killed while its second run trains; nothing is run twice, nothing differs."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    axes = ["envs=[point_maze/open]", "selectors=[her,random]", "save_interval=1", "eval_interval=1"]
+
+    def start(folder):
+        arguments = [*axes, *settings[:-1], "num_timesteps=480", f"folder={folder}"]
+        command = [sys.executable, "-m", "discover_rl", "compare", *arguments]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    through, killed = tmp_path / "through", tmp_path / "killed"
+    process = start(killed)
+    checkpoint = killed / RUNS / "point_maze_open-random" / CHECKPOINT
+    try:
+        until = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert checkpoint.exists()
+    first = (killed / RUNS / "point_maze_open-her" / CHECKPOINT).stat().st_mtime_ns
+    process = start(killed)
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 0
+    assert "point_maze_open-her\n" not in out.split("budget")[0]  # skipped
+    assert (killed / RUNS / "point_maze_open-her" / CHECKPOINT).stat().st_mtime_ns == first
+    assert start(through).wait(200) == 0
+    for cell in ("point_maze_open-her", "point_maze_open-random"):
+        assert curves_of(killed / RUNS / cell) == curves_of(through / RUNS / cell)
+    assert len(curves_of(killed / RUNS / "point_maze_open-random")) == 2 * 10
+
+
+def test_two_processes_do_not_work_in_one_folder(fails, tmp_path):
+    with locked(tmp_path / "here"):
+        assert "another process is at work in" in fails("envs=[point_maze/open]", "selectors=[her]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["selectors=[her]"], "give envs=[...] or experiments=[...], one of the two, and selectors=[...]"),
+        (["envs=[point_maze/u]"], "give envs=[...] or experiments=[...]"),
+        (["envs=[point_maze/u]", "experiments=[maze]", "selectors=[her]"], "one of the two"),
+        (["envs=[]", "selectors=[her]"], "envs must name at least one, none twice; got []"),
+        (["envs=[point_maze/u]", "selectors=[her,her]"], "selectors must name at least one, none twice; got [her,her]"),
+        (["envs=[point_maze/u]", "selectors=[megaa]"], "selector is 'megaa'; did you mean 'mega'?"),
+        (["envs=[point_maze/v]", "selectors=[her]"], "env is 'point_maze/v'"),
+        (["envs=[point_maze/u]", "selectors=[her]", "agent.gama=1"], "unknown key agent.gama"),
+        (["envs=[point_maze/u]", "selectors=[her]", "stop_success=0.9"], "so that all runs have the same budget"),
+        (["envs=[point_maze/u]", "selectors=[her]", "run_dir=x"], "run_dir is set by the comparison itself"),
+        (["envs=[point_maze/u]", "selectors=[her", "seed=1"], "'selectors=[her' cannot be read"),
+        (["selector", "envs=[point_maze/u]"], "'selector' is not an option; did you mean 'selectors'?"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_said_in_one_sentence_before_anything_is_trained(fails, tmp_path, arguments, sentence):
+    assert sentence in fails(*arguments)
+    assert not (tmp_path / "here" / RUNS).exists()
+    assert not (tmp_path / "here" / PLAN).exists()
+
+
+def test_other_settings_want_another_folder(compare, fails):
+    compare("envs=[point_maze/open]", "selectors=[her]")
+    assert "holds another comparison: it was made with the settings [" in fails(
+        "envs=[point_maze/open]", "selectors=[mega]", "agent.gamma=0.9"
+    )
+    assert "the tasks there are envs, not experiments" in fails("experiments=[quickstart]", "selectors=[her]")
+
+
+def test_a_run_made_with_another_recipe_is_said(compare, fails, settings, tmp_path):
+    compare("envs=[point_maze/open]", "selectors=[her]")
+    path = tmp_path / "here" / RUNS / "point_maze_open-her" / "config.yaml"
+    path.write_text(path.read_text().replace("batch_size: 16", "batch_size: 17"))
+    assert "was made with another batch_size" in fails("envs=[point_maze/open]", "selectors=[her]")
+
+
+def test_a_plan_of_another_format_is_refused(fails, tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / PLAN).write_text("format_version: 99\n")
+    assert "is not a plan of format version 1" in fails("envs=[point_maze/open]", "selectors=[her]")

@@ -1,0 +1,160 @@
+"""The loop with a simulated environment: what it logs, what it films, what the networks see."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from discover_envs.mujoco_maze.ant import AntMazeConfig
+from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
+from discover_rl.agents import TD3, TD3Config
+from discover_rl.agents.td3 import Generators
+from discover_rl.cli import main
+from discover_rl.record import record
+from discover_rl.replay import Batch
+from discover_rl.report import read_metrics
+from discover_rl.train import Trainer, train
+
+CPU = torch.device("cpu")
+
+
+def point():
+    return PointMazeMujocoConfig(num_threads=1, max_episode_steps=8)
+
+
+def test_training_counts_cut_worlds_and_goes_on(tiny, tmp_path, monkeypatch):
+    from discover_envs.mujoco_maze.maze import MujocoMaze
+
+    step, calls = MujocoMaze.step, []
+
+    def sometimes_nan(self, action):
+        calls.append(1)
+        if len(calls) == 3 and self.num_envs == 12:
+            self._stepper._state[7, 1] = torch.nan
+        return step(self, action)
+
+    monkeypatch.setattr(MujocoMaze, "step", sometimes_nan)
+    trainer = train(tiny(env=AntMazeConfig(num_threads=1, max_episode_steps=8)), tmp_path)
+    metrics = read_metrics(tmp_path / "metrics.csv")
+    assert metrics["rollout/diverged_worlds"].tolist() == [0, 1, *[0] * 6]  # two runs of six worlds
+    assert metrics["rollout/escaped_worlds"].sum() == 0
+    assert trainer.buffer.filled().isfinite().all()
+
+
+def test_resume_is_exact(tiny, held, differing, tmp_path):
+    config = tiny(8, env=point())
+    through = train(config, tmp_path / "through")
+    train(tiny(4, env=point()), tmp_path / "halves")
+    second = train(config, tmp_path / "halves", resume=True)
+    assert differing(held(through), held(second)) == []
+
+
+def agent(scales):
+    generators = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
+    config = TD3Config(hidden_sizes=[16, 16], num_critics=3, actor_critics=2)
+    return TD3(config, 2, 5, 2, 2, False, generators, scales)
+
+
+def test_networks_see_observations_and_goals_divided_by_their_scales():
+    scales = torch.tensor([4.0, 4.0, 1.0, 2.0, 8.0]), torch.tensor([4.0, 4.0])
+    scaled, plain = agent(scales), agent(None)
+    generator = torch.Generator().manual_seed(5)
+
+    def normal(*shape):
+        return torch.randn(2, 4, 8, *shape, generator=generator)
+
+    observation, goal = normal(5), normal(2)
+    batch = Batch(
+        observation, normal(2).clamp(-1, 1), normal(5), goal, normal().gt(1).float(), normal().gt(1).float(),
+        torch.full((2, 4, 8), torch.inf),
+    )  # fmt: skip
+    divided = batch._replace(
+        observation=batch.observation / scales[0],
+        next_observation=batch.next_observation / scales[0],
+        goal=batch.goal / scales[1],
+    )
+    for _ in range(3):
+        scaled.update(batch)
+        plain.update(divided)
+    for name, ours in scaled.parameters().items():
+        assert torch.equal(ours, plain.parameters()[name])
+    one, other = observation[:, 0], goal[:, 0]
+    assert torch.equal(scaled.act(one, other), plain.act(one / scales[0], other / scales[1]))
+    for ours, theirs in zip(scaled.values(one, other), plain.values(one / scales[0], other / scales[1]), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_trainer_takes_the_scales_of_its_environment(tiny):
+    trainer = Trainer(tiny(env=AntMazeConfig(num_threads=1, max_episode_steps=8)))
+    assert isinstance(trainer.agent, TD3) and trainer.agent.scales is not None
+    assert trainer.agent.scales[0].tolist()[:3] == [4.0, 4.0, 1.0]
+    assert trainer.agent.scales[1].tolist() == [4.0, 4.0]
+
+
+# -- pictures --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run_dir(tiny, tmp_path):
+    train(tiny(2, env=point()), tmp_path)
+    return tmp_path
+
+
+def test_eval_draws_and_films(run_dir, capsys):
+    pytest.importorskip("imageio_ffmpeg")
+    main(["eval", str(run_dir), "eval_episodes=2", "--video"])
+    printed = capsys.readouterr()
+    assert (run_dir / "paths.png").stat().st_size > 10_000
+    video = run_dir / "episode.mp4"
+    if "no video, since this machine draws neither" in printed.err:
+        pytest.skip("no EGL or OSMesa here")
+    from imageio_ffmpeg import count_frames_and_secs, read_frames
+
+    frames, seconds = count_frames_and_secs(str(video))
+    assert frames == 9 and seconds == pytest.approx(9 * 0.05, abs=0.01)
+    reader = read_frames(str(video))
+    assert next(reader)["size"] == (800, 800)
+    pixels = torch.frombuffer(bytearray(next(reader)), dtype=torch.uint8).reshape(800, 800, 3).float()
+    red = (pixels[..., 0] > 1.5 * pixels[..., 1]) & (pixels[..., 0] > 120)
+    blue = (pixels[..., 2] > 1.5 * pixels[..., 0]) & (pixels[..., 2] > 80)
+    assert red.sum() > 2_000 and 100 < blue.sum() < 5_000  # the target's disc and the ball
+    rows = torch.arange(800.0)[:, None].expand(800, 800)
+    assert rows[red].mean() < rows[blue].mean()  # the target lies above the start
+
+
+def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monkeypatch):
+    from discover_envs.mujoco_maze import camera
+
+    camera.gl_context.cache_clear()
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(camera.sys, "platform", "linux")
+    monkeypatch.setattr(camera.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
+    picture, video, sentence = record(run_dir, "cpu", 0)
+    camera.gl_context.cache_clear()
+    assert picture.is_file() and video is None
+    assert "neither with EGL nor with OSMesa" in sentence
+
+
+def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, capsys):
+    train(tiny(2), tmp_path)
+    main(["eval", str(tmp_path), "eval_episodes=2", "video=true"])
+    assert "has no camera" in capsys.readouterr().err
+    assert (tmp_path / "paths.png").is_file() and not (tmp_path / "episode.mp4").exists()
+
+
+# -- CUDA ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("env", [AntMazeConfig(max_episode_steps=8), PointMazeMujocoConfig(max_episode_steps=8)])
+def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, env):
+    pytest.importorskip("mujoco_warp")
+    trainer = Trainer(tiny(8, env=env, device="cuda"))
+    for _ in range(8):
+        trainer.train_round()
+        trainer.log_row()
+    assert trainer._roll_out.graph is None and trainer._choose_goals.graph is None
+    assert trainer._update.graph is not None
+    observation, _, following, *_ = trainer.layout.split(trainer.buffer.filled())
+    assert observation.isfinite().all() and not torch.equal(observation, following)
