@@ -18,6 +18,8 @@ verbs:
   report RUN_DIR... [--output FILE]          one HTML file: learning curves, alpha, the curriculum to play
   bench [--device NAME] [--quick] ...        measure where the time goes on this device
   check-env MODULE:ENV [KEY=VALUE ...]       what is wrong with an environment or a goal space of yours
+  curriculum targets=FILE corpus=FILE ...    rank practice tasks of a language model for its targets, and say why
+  ttc model=NAME targets=FILE corpus=FILE    train a language model on the tasks that bring it to its targets
 
 examples:
   discover-rl train env=point_maze/4d selector=mega seeds=8 device=cuda num_timesteps=5e6
@@ -42,6 +44,8 @@ VERBS = (
     "report",
     "bench",
     "check-env",
+    "curriculum",
+    "ttc",
 )  # each a module of this package with a function ``run``
 
 

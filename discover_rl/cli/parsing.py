@@ -13,6 +13,25 @@ def fail(sentence: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
+def option_help(usage: str, about: str, schema: type) -> str:
+    """Usage, and every key of a dataclass with its default and what its docstring says of it."""
+    import dataclasses
+    import inspect
+    import re
+
+    text = inspect.cleandoc(schema.__doc__ or "").partition("Attributes:")[2]
+    parts = re.findall(r"^    (\w+): (.*?)(?=^    \w|\Z)", inspect.cleandoc(text) + "\n", re.M | re.S) or re.findall(
+        r"^(\w+): (.*?)(?=^\w|\Z)", inspect.cleandoc(text) + "\n", re.M | re.S
+    )
+    said = {name: " ".join(words.split()) for name, words in parts}
+    lines = [f"usage: {usage}", "", about, ""]
+    for field in dataclasses.fields(schema):
+        default = field.default if field.default is not dataclasses.MISSING else "..."
+        shown = f"{field.name}={'' if default is None else default}"
+        lines.append(f"  {shown:<28} {said.get(field.name, '')}")
+    return "\n".join(lines)
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, as the other verbs do."""
 

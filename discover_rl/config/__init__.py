@@ -1,6 +1,7 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
 from discover_rl.config.device import pick_device
+from discover_rl.config.overrides import from_overrides
 from discover_rl.config.plugins import (
     UnknownPluginError,
     did_you_mean,
@@ -18,6 +19,7 @@ __all__ = [
     "TrainConfig",
     "UnknownPluginError",
     "did_you_mean",
+    "from_overrides",
     "is_dotted_path",
     "load_object",
     "load_plugin",

@@ -1,7 +1,7 @@
 """Which goal to practise next: pure functions of tensors, the same for mazes and for texts."""
 
 from discover_rl.selectors.alpha import adapt_alpha
-from discover_rl.selectors.candidates import Candidates, Choice, Estimate, Selector, SelectorState
+from discover_rl.selectors.candidates import Candidates, Choice, Estimate, Plan, Selector, SelectorState
 from discover_rl.selectors.density import Mega, Omega, Uniform
 from discover_rl.selectors.discover import AchievabilityNovelty, Discover
 from discover_rl.selectors.simple import HER, Oracle, Random
@@ -29,6 +29,7 @@ __all__ = [
     "Mega",
     "Omega",
     "Oracle",
+    "Plan",
     "Random",
     "Selector",
     "SelectorState",

@@ -64,6 +64,21 @@ class Choice:
         return own | ~own.any(-1, keepdim=True)
 
 
+class Plan(NamedTuple):
+    """What each episode of a round is for, known before its goal is.
+
+    Attributes:
+        alpha, beta: With which its goal is scored.
+        use_target: Whether it is commanded to its own target.
+        uncounted: As in ``Choice``.
+    """
+
+    alpha: Float[Tensor, "*lead env"]
+    beta: Float[Tensor, "*lead env"]
+    use_target: Bool[Tensor, "*lead env"]
+    uncounted: Bool[Tensor, "*lead env"]
+
+
 class SelectorState(NamedTuple):
     """What a selector remembers from round to round, one number a run each.
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.selectors.alpha import CONTROLLERS, adapt_alpha
-from discover_rl.selectors.candidates import Candidates, Choice, SelectorState, initial_state
-from discover_rl.selectors.score import PICKS, command_target, pick, standardise
+from discover_rl.selectors.candidates import Candidates, Choice, Plan, SelectorState, initial_state
+from discover_rl.selectors.score import PICKS, command_target, last_share, pick, standardise
 
 
 @dataclass(frozen=True)
@@ -128,15 +128,30 @@ class Discover:
         if self.novelty_share:
             widest = state._replace(alpha=torch.ones_like(state.alpha), beta=torch.ones_like(state.beta))
             frontier = pick(self.score(widest, candidates), valid, num_envs, self.pick)
-            novel = (self.novelty_share * (1 - state.mastery) * num_envs).round()
-            first = torch.arange(num_envs, device=valid.device) < novel[..., None]
+            first = self._first_seek_novelty(state, num_envs)
             best = Choice(
                 torch.where(first, frontier.index, best.index),
                 torch.where(first, frontier.use_target, best.use_target),
                 first,
             )
-        share = self.target_share + (self.mastered_share - self.target_share) * state.mastery
-        return command_target(best, share)
+        return command_target(best, self._share_for_target(state))
+
+    def plan(self, state: SelectorState, num_envs: int) -> Plan:
+        """What ``select`` would use each episode for, for callers who choose their goals one by one."""
+        novel = self._first_seek_novelty(state, num_envs)
+        return Plan(
+            alpha=torch.where(novel, 1.0, state.alpha[..., None]),
+            beta=torch.where(novel, 1.0, state.beta[..., None]),
+            use_target=last_share(self._share_for_target(state), num_envs),
+            uncounted=novel,
+        )
+
+    def _first_seek_novelty(self, state: SelectorState, num_envs: int) -> Bool[Tensor, "*lead env"]:
+        novel = (self.novelty_share * (1 - state.mastery) * num_envs).round()
+        return torch.arange(num_envs, device=novel.device) < novel[..., None]
+
+    def _share_for_target(self, state: SelectorState) -> Float[Tensor, "*lead"]:
+        return self.target_share + (self.mastered_share - self.target_share) * state.mastery
 
     def update(
         self, state: SelectorState, success_rate: Float[Tensor, "*lead"], commanded_success: Float[Tensor, "*lead"]

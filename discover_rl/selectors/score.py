@@ -51,9 +51,13 @@ def pick(score: Float[Tensor, "*lead cand"], valid: Bool[Tensor, "*lead cand"], 
     return Choice(index, best == -torch.inf)
 
 
-def command_target(choice: Choice, share: Float[Tensor, "*lead"]) -> Choice:
-    """Send the last ``share`` of the episodes (rounded, at least one unless 0) to their targets."""
-    num_envs = choice.index.shape[-1]
+def last_share(share: Float[Tensor, "*lead"], num_envs: int) -> Bool[Tensor, "*lead env"]:
+    """The last ``share`` of the episodes (rounded, at least one unless 0)."""
     count = torch.where(share > 0, (share * num_envs).round().clamp(1, num_envs), 0.0)
-    place = torch.arange(num_envs, device=choice.index.device)
-    return Choice(choice.index, choice.use_target | (place >= num_envs - count[..., None]), choice.uncounted)
+    return torch.arange(num_envs, device=share.device) >= num_envs - count[..., None]
+
+
+def command_target(choice: Choice, share: Float[Tensor, "*lead"]) -> Choice:
+    """Send the last ``share`` of the episodes to their targets."""
+    last = last_share(share, choice.index.shape[-1])
+    return Choice(choice.index, choice.use_target | last, choice.uncounted)

@@ -242,3 +242,23 @@ def test_values_that_were_not_filled_are_asked_for():
 def test_bad_settings_are_refused_in_words(settings, message):
     with pytest.raises(ValueError, match=message):
         Discover(**settings)
+
+
+@pytest.mark.parametrize("mastery", [0.0, 0.5, 1.0])
+def test_the_plan_says_what_select_does_with_each_episode(mastery):
+    selector = Discover(novelty_share=0.25, target_share=0.25, mastered_share=0.5)
+    at = state([0.1, 0.4], beta=3.0, mastery=mastery)
+    candidates = Candidates(
+        goals=torch.randn(2, 64, 1),
+        valid=torch.ones(2, 64, dtype=torch.bool),
+        start=Estimate(torch.randn(2, 64), torch.rand(2, 64)),
+        target=Estimate(torch.randn(2, 64), torch.rand(2, 64)),
+    )
+    plan, choice = selector.plan(at, 8), selector.select(at, candidates, 8, torch.Generator())
+    assert torch.equal(plan.use_target, choice.use_target)
+    assert choice.uncounted is not None
+    assert torch.equal(plan.uncounted, choice.uncounted)
+    for env in range(8):  # each episode's goal is high in the ranking of its own alpha and beta
+        score = selector.score(at._replace(alpha=plan.alpha[:, env], beta=plan.beta[:, env]), candidates)
+        best = score.topk(8).indices
+        assert torch.equal(choice.index[:, env], best[:, env])
