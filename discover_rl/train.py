@@ -414,6 +414,7 @@ class Trainer:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])
             copy_into(self._selector_tensors(), tensors)
+            self.agent.settle(self.selector_state.mastery)
             self.snapshots = Snapshots.from_tensors(tensors)
             self.rounds, self.good_evaluations = note["rounds"], note.get("good_evaluations", 0)
         except KeyError as error:

@@ -93,7 +93,7 @@ def plain(**changes):
         (plain(hindsight={"future": 0.9, "random": 0.2}), r"must be shares in \[0, 1\] with a sum of at most 1"),
         (plain(seeds=0), r"seeds must be at least 1, got 0"),
         (plain(seed=-1), r"seed must not be negative, got -1"),
-        (plain(num_candidates=3), r"num_candidates=3 is less than num_envs=64"),
+        (plain(num_candidates=3), r"num_candidates=3 is less than num_envs=32"),
         (plain(greedy_share=1.5), r"greedy_share must lie in \[0, 1\], got 1\.5"),
         (plain(after_goal="rest"), r"after_goal is 'rest'; allowed: random, policy, target, next"),
         (plain(device="gpu"), r"device is 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
@@ -212,7 +212,7 @@ def test_only_free_keys_may_differ_between_a_run_and_its_continuation(tiny):
             continue
         if field.name == "stop_success":
             other = dataclasses.replace(base, stop_success=0.5)
-        elif field.name in ("exploration_spread", "greedy_share"):
+        elif field.name in ("patience", "exploration_spread", "greedy_share"):
             other = dataclasses.replace(base, **{field.name: 0.25})
         else:
             other = dataclasses.replace(base, **{field.name: changed(value)})

@@ -346,7 +346,7 @@ def test_a_run_learns_at_a_slower_pace_once_its_target_is_mastered(tiny):
     trainer.round.commanded_success.copy_(torch.tensor([0.0, 1.0]))
     for _ in range(60):
         trainer.adapt()
-    rates = trainer.agent.state()["learning_rates"]
+    rates = trainer.agent.networks.learning_rates  # type: ignore[attr-defined]
     config = trainer.config.agent
     assert rates.tolist() == pytest.approx([config.learning_rate, config.mastered_learning_rate], rel=1e-4)
     trainer.round.commanded_success.zero_()

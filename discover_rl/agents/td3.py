@@ -153,13 +153,9 @@ class TD3:
         return {"actor": self.networks.actor, "critics": self.networks.critics}
 
     def state(self) -> dict[str, Tensor]:
-        """Targets, Adam's moments and step sizes."""
+        """Targets and Adam's moments."""
         networks = self.networks
-        tensors = {
-            "target_actor": networks.target_actor,
-            "target_critics": networks.target_critics,
-            "learning_rates": networks.learning_rates,
-        }
+        tensors = {"target_actor": networks.target_actor, "target_critics": networks.target_critics}
         for name, optimizer in (("actor", networks.actor_adam), ("critics", networks.critic_adam)):
             (moments,) = optimizer.state.values()
             tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}

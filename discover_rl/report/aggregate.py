@@ -24,7 +24,7 @@ from discover_rl.report.summary import LEVEL, final_success, note_of, success_ar
 RESAMPLES, BATCH = 5_000, 500  # drawn in batches: a thousand resamples of ten environments are 10 MB already
 THRESHOLDS = np.linspace(0, 1, 51)  # of a profile
 
-Scores: TypeAlias = Sequence[Float[np.ndarray, "seed"]]
+Scores: TypeAlias = Sequence[Float[np.ndarray, "_"]]
 """One array per environment, in which the seeds of one method stand."""
 
 SCORES: dict[str, Callable[[Curve], float]] = {
@@ -132,7 +132,7 @@ def method_name(group: Group, members: Sequence[Curve], groups: Mapping[Group, S
 
 
 def stratified(
-    strata: Sequence[Float[np.ndarray, "seed"]],
+    strata: Sequence[Float[np.ndarray, "_"]],
     statistic: Callable[..., Float[np.ndarray, "..."]],
     resamples: int = RESAMPLES,
 ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:

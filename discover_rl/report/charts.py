@@ -22,7 +22,7 @@ WIDTH, PANEL_HEIGHT = 1220, 270
 SIDE_BY_SIDE = 3
 
 Band = tuple[
-    Float[np.ndarray, "point"], Float[np.ndarray, "point"], Float[np.ndarray, "point"], Float[np.ndarray, "point"]
+    Float[np.ndarray, "_point"], Float[np.ndarray, "_point"], Float[np.ndarray, "_point"], Float[np.ndarray, "_point"]
 ]
 """Steps, mean, lower and upper end of an interval."""
 

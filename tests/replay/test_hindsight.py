@@ -14,7 +14,7 @@ ENDS = ({5}, {2, 5}, {0, 3, 5})
 COMMANDED, TARGET = -1.0, -2.0
 GOALS = BoxGoals(range(4), 0.5)  # codes are whole numbers: success is equality
 LAYOUT = RowLayout(observation_dim=4, action_dim=1, goal_dim=4)
-ALL_FUTURE = HindsightConfig(future=1.0)
+ALL_FUTURE = HindsightConfig(future=1.0, random=0.0)
 
 
 def generator(seed=0):
@@ -166,7 +166,7 @@ def test_shares_are_as_configured():
 
 
 def test_the_commanded_goal_is_the_one_that_was_stored():
-    batch = sample(coded_buffer(), HindsightConfig(future=0.0))
+    batch = sample(coded_buffer(), HindsightConfig(future=0.0, random=0.0))
     expected = batch.observation.clone()
     expected[..., 0] = COMMANDED
     assert torch.equal(batch.goal, expected)
@@ -174,7 +174,7 @@ def test_the_commanded_goal_is_the_one_that_was_stored():
 
 
 def test_the_target_is_that_of_the_same_run_and_environment():
-    batch = sample(coded_buffer(), HindsightConfig(future=0.0, target=1.0))
+    batch = sample(coded_buffer(), HindsightConfig(future=0.0, target=1.0, random=0.0))
     run, _, _, env = batch.observation.unbind(-1)
     assert torch.equal(batch.goal, torch.stack([torch.full_like(run, TARGET), run, torch.zeros_like(run), env], -1))
     assert batch.steps_to_goal.isinf().all()
