@@ -64,7 +64,7 @@ def test_a_function_draws(target):
         ("nowhere:f", "there is no module 'nowhere'"),
         (lambda count, generator: torch.ones(count), "the function must return float32 of shape (200, 2)"),
     ],
-    ids=str,
+    ids=range(9),
 )
 def test_a_bad_target_is_said(target, sentence):
     with pytest.raises(ValueError) as info:
