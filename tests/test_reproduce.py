@@ -116,7 +116,7 @@ def test_a_run_of_the_first_format_goes_on(tmp_path):
     run_dir = tmp_path / "old"
     shutil.copytree(OLD, run_dir)
     config = load_config(run_dir)
-    config.num_timesteps = 256
+    config.num_timesteps = 256.0
     assert (run_dir / CHECKPOINT).is_file()
     assert train(config, run_dir, resume=True).num_timesteps == 256
     assert json.loads((run_dir / VERSIONS).read_text())["format_version"] == FORMAT_VERSION

@@ -46,7 +46,8 @@ class WarpStepper:
         wp.init()
         if not any(Path(wp.config.kernel_cache_dir or ".").glob("*")):
             print("MuJoCo Warp compiles its kernels at first use, which takes a minute or so", file=sys.stderr)
-        self._device = wp.device_from_torch(device)
+        index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
+        self._device = wp.device_from_torch(torch.device(device.type, index))  # Warp wants the number
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._warp_stream = wp.stream_from_torch(self._stream) if self._stream is not None else None
         with self._on_stream(), wp.ScopedDevice(self._device):
