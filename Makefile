@@ -9,7 +9,7 @@ install: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,text]'
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev,text,trl,gpu]'
 	touch $@
 
 # train DISCOVER on the default maze; options: make train ARGS='seeds=4 env=point_maze/4d'
