@@ -147,11 +147,14 @@ class PassRates:
     def estimates(self, kernel: TaskKernel, mean: Float[Tensor, "cand"] | None = None) -> tuple[Estimate, Estimate]:
         """The four numbers of each task.
 
-        From start to goal: posterior mean (or learnability) and deviation of the pass rate. From goal to target: how
-        far the pass rate at the targets would rise, on average, were the task mastered, k_0(g,g*)·(1-p) / (k_0(g,g)+λ),
-        with the prior kernel, for mastering a task changes what is to be known instead of telling more of it; and the
-        deviation that attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion
-        (see ``BeliefConfig.opposites``).
+        From start to goal: posterior mean (or learnability) and deviation of the pass rate. From goal to target: what
+        practising the task now would do for the targets, on average, 4·p·(1-p)·k_0(g,g*) / (k_0(g,g)+λ), with the prior
+        kernel, for practice changes what is to be known instead of telling more of it; and the deviation that
+        attempting it would take from the targets, √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion (see
+        ``BeliefConfig.opposites``).
+
+        4·p·(1-p), not the 1-p that is left to learn: a policy gradient learns nothing from attempts that all fail, so
+        with 1-p the tasks nearest to the targets would be chosen on and on although none of them is ever solved.
 
         Args:
             kernel: The posterior kernel, conditioned on the tasks chosen for the batch already.
@@ -160,8 +163,9 @@ class PassRates:
         config = self.config
         mean = self.mean(self.tasks) if mean is None else mean
         rates = mean.clamp(0, 1)
-        start = 4 * rates * (1 - rates) if config.achievability == "learnability" else mean
-        uplift = self.nearness * (1 - rates)
+        learnability = 4 * rates * (1 - rates)
+        start = learnability if config.achievability == "learnability" else mean
+        uplift = self.nearness * learnability
         return (
             Estimate(start, config.prior_std * kernel.variance.clamp_min(0).sqrt()),
             Estimate(uplift, config.prior_std * kernel.gain(config.noise, self._towards).sqrt()),

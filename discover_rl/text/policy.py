@@ -103,7 +103,9 @@ class Policy:
         ends = (completion == self.tokenizer.eos_token_id).long()
         written = ends.cumsum(1) - ends == 0  # up to the first end, that one included
         texts = self.tokenizer.batch_decode(
-            completion.masked_fill(~written, self.tokenizer.pad_token_id), skip_special_tokens=True
+            completion.masked_fill(~written, self.tokenizer.pad_token_id),
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,  # an answer is scored as it was written
         )
         texts = [self.answer_in(text) for text in texts]
         grouped = [texts[i : i + attempts] for i in range(0, len(texts), attempts)]

@@ -21,7 +21,7 @@ def test_without_attempts_all_is_prior():
     torch.testing.assert_close(start.mean, torch.full((10,), 0.3, dtype=torch.float64))
     torch.testing.assert_close(start.std, torch.full((10,), 0.35, dtype=torch.float64))
     k = belief.tasks @ belief.targets.T
-    torch.testing.assert_close(target.mean, k.mean(1) * 0.7 / 1.1)
+    torch.testing.assert_close(target.mean, k.mean(1) * 4 * 0.3 * 0.7 / 1.1)
     torch.testing.assert_close(target.std, 0.35 * (k.clamp_min(0).square().mean(1) / 1.1).sqrt())
     published = PassRates(belief.tasks, belief.targets, BeliefConfig(opposites=True))
     torch.testing.assert_close(published.estimates(published.kernel())[1].std, 0.35 * (k.square().mean(1) / 1.1).sqrt())
@@ -109,10 +109,10 @@ def test_learnability_is_greatest_at_one_half():
     torch.testing.assert_close(start.mean, torch.tensor([0.36, 1.0, 0.0]).double(), atol=1e-6, rtol=0)
 
 
-def test_mastered_tasks_promise_no_uplift():
-    belief = PassRates(torch.eye(2).double(), torch.eye(2).double(), BeliefConfig())
-    _, target = belief.estimates(belief.kernel(), torch.tensor([1.0, 0.0]).double())
-    assert float(target.mean[0]) == 0 < float(target.mean[1])
+def test_neither_mastered_nor_hopeless_tasks_promise_uplift():
+    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(noise=0.1))
+    _, target = belief.estimates(belief.kernel(), torch.tensor([1.0, 0.0, 0.25]).double())
+    torch.testing.assert_close(target.mean, torch.tensor([0.0, 0.0, 0.75 / 3 / 1.1]).double())
 
 
 def test_the_state_comes_back_whole_and_another_corpus_is_refused():
