@@ -112,7 +112,7 @@ def picture(path: str, curves: dict[str, list[list[float]]], best: Float[Tensor,
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=(1.6, 1))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.8), width_ratios=(1.6, 1), layout="constrained")
     for strategy, runs in curves.items():
         runs = np.array(runs)
         proposals = PROPOSALS * np.arange(1, runs.shape[1] + 1)
@@ -126,7 +126,6 @@ def picture(path: str, curves: dict[str, list[list[float]]], best: Float[Tensor,
     for x, y in best.tolist():
         right.add_patch(plt.Circle((x, y), size, fc="tab:blue", alpha=0.5, ec="k"))
     right.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=[], yticks=[], title=f"radius {size:.5f}")
-    figure.tight_layout()
     figure.savefig(path, dpi=120)
 
 

@@ -76,6 +76,14 @@ def test_compare_shows_the_statistics_of_stored_rows(outputs):
     assert pictures == 2
 
 
+def test_a_curriculum_for_own_prompts_is_explained_and_beats_uniform(outputs):
+    text, pictures = outputs("own_prompts.ipynb")
+    assert re.search(r"1\. What is \d{4} \+ \d{4}\?", text)  # nearest to the targets, for nothing else is known
+    skills = dict(re.findall(r"^(\w+) +([\d.]+) digits$", text, re.M))
+    assert float(skills["discover"]) > float(skills["uniform"])
+    assert pictures == 1
+
+
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.name)
 def test_notebooks_are_kept_without_outputs(path):
     notebook = nbformat.read(path, as_version=4)

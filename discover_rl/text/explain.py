@@ -95,8 +95,12 @@ def explain(curriculum: TextCurriculum, picks: Sequence[Pick]) -> list[dict[str,
     likeness = belief.tasks[index] @ belief.targets.T
     best, nearest = likeness.max(1)
     noise, prior = belief.config.noise, belief.config.prior_std
-    nearness = belief.nearness[index].abs().tolist()
-    stds = (prior * belief.kernel().variance[index].clamp_min(0).sqrt()).tolist()
+    deviation = prior * belief.kernel().variance[index].clamp_min(0).sqrt()
+    rate = torch.tensor([pick.rate for pick in picks], dtype=deviation.dtype)
+    # of 4·p·(1-p), for p Gaussian
+    learnability_std = (16 * (1 - 2 * rate).square() * deviation.square() + 32 * deviation**4).sqrt()
+    relevance_stds = (belief.nearness[index].abs() * learnability_std).tolist()
+    stds = deviation.tolist()
     reasons = []
     for place, pick in enumerate(picks):
         novelty = pick.start[1]
@@ -113,7 +117,7 @@ def explain(curriculum: TextCurriculum, picks: Sequence[Pick]) -> list[dict[str,
                 "novelty": {"std": _short(novelty), "std_after_attempt": _short(left)},
                 "relevance": {
                     "uplift": _short(pick.target[0]),
-                    "std": _short(nearness[place] * stds[place]),
+                    "std": _short(relevance_stds[place]),
                     "information": _short(pick.target[1]),
                     "nearest_target": curriculum.targets[int(nearest[place])].id,
                     "likeness": _short(float(best[place])),

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from discover_rl.cli import main
 from discover_rl.text.explain import RankConfig, rank
@@ -53,7 +54,11 @@ def test_reasons_by_hand(files):
     assert 0.6 < seen["achievability"]["pass_rate"] < 0.9
     assert seen["achievability"]["std"] < 0.2 < ranked["word-maze"]["achievability"]["std"]
     assert seen["novelty"]["std_after_attempt"] < seen["novelty"]["std"] <= seen["achievability"]["std"]
-    assert abs(seen["relevance"]["std"]) <= seen["achievability"]["std"]
+    believed = seen["achievability"]
+    drawn = torch.normal(believed["pass_rate"], believed["std"], (100_000,), generator=torch.Generator().manual_seed(0))
+    per_learnability = seen["relevance"]["uplift"] / (4 * believed["pass_rate"] * (1 - believed["pass_rate"]))
+    expected = float((4 * drawn * (1 - drawn)).std()) * abs(per_learnability)
+    assert seen["relevance"]["std"] == pytest.approx(expected, rel=0.02)
     assert ranked["word-maze"]["relevance"]["uplift"] < 0 < ranked["sum4-0-0"]["relevance"]["uplift"]
 
 
