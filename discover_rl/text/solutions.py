@@ -25,7 +25,7 @@ from discover_rl.text.tasks import Task
 class Proposer(Protocol):
     """Makes new solutions out of an earlier one: a mutation (see ``Mutation``), or a model that is shown it."""
 
-    def __call__(self, solution: "Solution", attempts: int, generator: torch.Generator) -> Sequence[Any]:
+    def __call__(self, solution: "Solution", attempts: int, generator: torch.Generator, /) -> Sequence[Any]:
         """At most so many new values."""
         ...
 

@@ -1,6 +1,8 @@
 """Which solution to go on from: the score, the lineage, what is kept."""
 
+import importlib
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,14 +139,9 @@ def test_mistakes_are_said_in_a_sentence(given, sentence):
         Solutions(float, nothing, **{"seeds": ["1"], **given})
 
 
-def test_the_example_packs_circles_without_overlap():
-    import importlib.util
-    from pathlib import Path
-
-    path = Path(__file__).parents[2] / "examples" / "circle_packing.py"
-    spec = importlib.util.spec_from_file_location("circle_packing", path)
-    example = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(example)
+def test_the_example_packs_circles_without_overlap(monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    example = importlib.import_module("circle_packing")
     four = torch.tensor([[0.25, 0.25], [0.25, 0.75], [0.75, 0.25], [0.75, 0.75]], dtype=torch.float64)
     assert example.radius(four) == 0.25  # the densest packing of four
     assert example.radius(four[:1]) == 0.25

@@ -13,8 +13,8 @@ import torch
 from discover_rl.report.atomic import write_atomically
 from discover_rl.text.curricula import CURRICULA
 from discover_rl.text.experiment.levels import NULL_TARGET, TARGETS
-from discover_rl.text.experiment.practice import DIRECT, EASIER, Job, Settings, prepare, quiet
-from discover_rl.text.experiment.table import draw, main_table, pilot_table
+from discover_rl.text.experiment.practice import DIRECT, EASIER, Job, Settings, comparable, prepare, quiet
+from discover_rl.text.experiment.table import draw, main_table, pilot_table, read_runs
 from discover_rl.text.experiment.workers import Crew
 
 ARMS = (
@@ -48,15 +48,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     given = _parser().parse_args(arguments)
     quiet()
-    out = Path(given.out)
+    out, settings = Path(given.out), _settings(given)
     out.mkdir(parents=True, exist_ok=True)
+    _check_same(settings, out, given.stage)
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    base = prepare(settings)
+    torch.cuda.empty_cache()
+    _say(start, f"prepared; {base['seconds']}, loss of the warm-up {base['warmup_loss']:.2f}")
+    if given.stage == PILOT or given.show_levels:
+        _print_levels(base["levels"])
+    blocks = _pilot_blocks(given) if given.stage == PILOT else _main_blocks(given, out)
+    todo = [[job for job in block if not job.path(out).exists()] for block in blocks]
+    rates = ", ".join(f"{rate:g}" for rate in sorted({job.lr for block in blocks for job in block}))
+    _say(start, f"{sum(map(len, todo))} of {sum(map(len, blocks))} runs to do, lr {rates}")
+    places = [gpu for _ in range(given.workers_per_gpu) for gpu in (range(given.gpus) if given.gpus else [None])]
+    crew = Crew(settings, places, start + 60 * given.minutes - given.spare, lambda line: _say(start, line))
+    if any(todo):
+        crew.run(todo)
+    lines = _write_table(out, given.stage)
+    print("\n" + "\n".join(lines), flush=True)
+    _say(start, f"{len(crew.failed)} runs failed" if crew.failed else "done")
+    return 1 if crew.failed else 0
+
+
+def _settings(given: argparse.Namespace) -> Settings:
     pilot = given.stage == PILOT
     steps = given.steps or (PILOT_STEPS if pilot else MAIN_STEPS)
-    settings = Settings(
+    return Settings(
         model=given.model,
         levels=given.levels,
-        work=given.work or str(out / "work"),
-        out=str(out),
+        work=given.work or str(Path(given.out) / "work"),
+        out=given.out,
         device="cpu" if given.gpus == 0 else "cuda",
         steps=steps,
         batch_size=given.batch_size,
@@ -67,21 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         eval_samples=given.eval_samples,
         warmup_steps=given.warmup_steps,
     )
-    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    base = prepare(settings)
-    torch.cuda.empty_cache()
-    _say(start, f"prepared; {base['seconds']}, loss of the warm-up {base['warmup_loss']:.2f}")
-    if pilot or given.show_levels:
-        _print_levels(base["levels"])
-    blocks = _pilot_blocks(given) if pilot else _main_blocks(given, out)
-    todo = [[job for job in block if not job.path(out).exists()] for block in blocks]
-    _say(start, f"{sum(map(len, todo))} of {sum(map(len, blocks))} runs to do, at lr {sorted({j.lr for b in blocks for j in b})}")
-    places = [gpu for _ in range(given.workers_per_gpu) for gpu in (range(given.gpus) if given.gpus else [None])]
-    deadline = start + 60 * given.minutes - given.spare
-    crew = Crew(settings, places, deadline, lambda line: _say(start, line))
-    if any(todo):
-        crew.run(todo)
-    if pilot:
+
+
+def _write_table(out: Path, stage: str) -> list[str]:
+    """The table of a stage as lines, written beside its data."""
+    if stage == PILOT:
         lines, suggestion = pilot_table(out)
         write_atomically(out / SUGGESTION, json.dumps(suggestion).encode())
         lines += ["", f"suggested: {suggestion}"]
@@ -89,10 +101,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines, data = main_table(out)
         write_atomically(out / "table.json", json.dumps(data, indent=1).encode())
         draw(out, out / "curves.png")
-    write_atomically(out / f"{given.stage}_table.md", "\n".join([*lines, ""]).encode())
-    print("\n" + "\n".join(lines), flush=True)
-    _say(start, f"{len(crew.failed)} runs failed" if crew.failed else "done")
-    return 1 if crew.failed else 0
+    write_atomically(out / f"{stage}_table.md", "\n".join([*lines, ""]).encode())
+    return lines
+
+
+def _check_same(settings: Settings, out: Path, stage: str) -> None:
+    """Runs of one stage in one folder stand in one table, so they must be alike.
+
+    Raises:
+        ValueError: If there are runs made with other settings.
+    """
+    now = comparable(settings)
+    for run in read_runs(out, stage):
+        for name, before in run.get("settings", {}).items():
+            if before != now[name]:
+                raise ValueError(
+                    f"{out} holds runs of this stage made with {name}={before} (now {name}={now[name]}); give another "
+                    "--out, or the settings of before"
+                )
 
 
 def _pilot_blocks(given: argparse.Namespace) -> list[list[Job]]:
@@ -105,7 +131,7 @@ def _main_blocks(given: argparse.Namespace, out: Path) -> list[list[Job]]:
     targets = given.targets or [*found.get("targets", ("products 1x2", "chain_sum 2x2", "leg_counting 2")), NULL_TARGET]
     rates = given.lr or [found.get("lr", 1e-5)]
     if len(rates) > 1:
-        raise SystemExit("stage main takes one learning rate")
+        raise ValueError(f"--lr: stage main takes one learning rate, got {len(rates)}")
     return main_jobs(targets, given.arms, rates[0], given.seeds)
 
 
@@ -131,7 +157,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Practises a small language model on curricula for targets, all from one start, and compares them.",
     )
     parser.add_argument("--stage", choices=(PILOT, "main"), required=True)
-    parser.add_argument("--levels", required=True, help="file made by python -m discover_rl.text.experiment.levels FILE")
+    parser.add_argument(
+        "--levels", required=True, help="file made by python -m discover_rl.text.experiment.levels FILE"
+    )
     parser.add_argument("--model", default="smollm2", help="Hugging Face name, folder, GGUF file, or smollm2")
     parser.add_argument("--out", default="runs/text_experiment", help="results; runs found there are not repeated")
     parser.add_argument("--work", default="", help="warm model and embeddings, made once; OUT/work if empty")
@@ -143,7 +171,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", choices=list(CURRICULA), default=list(ARMS))
     parser.add_argument("--lr", nargs="+", type=float, default=[], help="pilot: all of them; main: one")
     parser.add_argument("--seeds", type=int, default=5, help="most; fewer where time is short")
-    parser.add_argument("--steps", type=int, default=0, help=f"batches a run; 0: {PILOT_STEPS}, or {MAIN_STEPS} in main")
+    parser.add_argument(
+        "--steps", type=int, default=0, help=f"batches a run; 0: {PILOT_STEPS}, or {MAIN_STEPS} in main"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--attempts", type=int, default=8)
     parser.add_argument("--micro-batch", type=int, default=128)
@@ -156,4 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ValueError, OSError) as error:
+        sys.exit(f"{error}")

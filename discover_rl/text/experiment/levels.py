@@ -48,7 +48,7 @@ class Level:
 
 
 def _products(small: Iterable[int], large: Iterable[int]) -> list[Question]:
-    """Products of two factors in the words of reasoning-gym, whose own factors always have the same number of digits."""
+    """Products in the words of reasoning-gym, whose own factors always have the same number of digits."""
     words = "Solve the following multiplication: {} * {}. Give only the result as your final answer."
     pairs = [pair for a in small for b in large for pair in {(a, b), (b, a)}]
     return [(words.format(a, b), str(a * b)) for a, b in pairs]

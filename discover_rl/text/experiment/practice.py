@@ -69,6 +69,12 @@ class Settings:
     warmup_lr: float = 5e-5
 
 
+def comparable(settings: Settings) -> dict[str, Any]:
+    """The settings in which runs that stand in one table must agree."""
+    names = ("steps", "batch_size", "attempts", "eval_interval", "eval_tasks", "eval_samples")
+    return {name: getattr(settings, name) for name in names}
+
+
 @dataclass(frozen=True)
 class Job:
     """One run.
@@ -221,6 +227,7 @@ def run(bench: Bench, job: Job) -> dict[str, Any]:
         levels[curriculum.tasks[index].fields["level"]] += count // settings.attempts
     result = {
         "job": dataclasses.asdict(job),
+        "settings": comparable(settings),
         "seconds": round(time.monotonic() - started, 2),
         "attempts": settings.steps * settings.batch_size * settings.attempts,
         "tasks": len(curriculum.tasks),
