@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from discover_rl.config import did_you_mean
 from discover_rl.selectors import Discover
+from discover_rl.text.batches import CurriculumConfig, practice
 from discover_rl.text.belief import BeliefConfig
-from discover_rl.text.curriculum import CurriculumConfig, practice
 
 SIFT_TASKS = 1000  # TTC-RL chooses that many at the start
 

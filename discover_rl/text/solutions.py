@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.selectors import Candidates, Discover, Estimate
-from discover_rl.text.curriculum import TurnSelector, practice
+from discover_rl.text.batches import TurnSelector, practice
 from discover_rl.text.policy import Policy
 from discover_rl.text.tasks import Task
 

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,6 +146,30 @@ def task_from_record(given: Any, where: str, default_id: str, scored: bool = Tru
     identity = given.get("id")
     fields = {key: value for key, value in given.items() if key not in _OWN}
     return Task(default_id if identity is None else str(identity), prompt, answer, verify, fields)
+
+
+def as_tasks(given: Sequence[Task | Mapping[str, Any] | str], what: str, scored: bool) -> list[Task]:
+    """Tasks from tasks, mappings or plain prompts.
+
+    Args:
+        given: The tasks.
+        what: What they are called, for messages.
+        scored: Whether they must have an answer or a verifier.
+
+    Raises:
+        ValueError: If one does not describe a task, or an id stands there twice.
+    """
+    tasks = []
+    for number, item in enumerate(given, start=1):
+        if isinstance(item, Task):
+            tasks.append(item)
+        else:
+            record = {"prompt": item} if isinstance(item, str) else dict(item)
+            tasks.append(task_from_record(record, f"{what}, number {number}", str(number), scored))
+    (double, times), *_ = Counter(task.id for task in tasks).most_common(1) or [("", 0)]
+    if times > 1:
+        raise ValueError(f"{what}: the id {double!r} stands there {times} times; ids must be unique")
+    return tasks
 
 
 def write_records(records: Iterable[Mapping[str, Any]]) -> bytes:
