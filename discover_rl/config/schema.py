@@ -76,6 +76,8 @@ class TrainConfig:
         stop_success: Training ends early once every run has had at least this success rate in three evaluations
             in a row; 0 trains to ``num_timesteps`` whatever happens.
         save_interval: Rounds between two checkpoints; the last round is always saved.
+        keep_checkpoint: Whether a finished run keeps what it could be trained further from: optimiser, replay buffer,
+            gigabytes for many seeds. Without it the networks, the metrics and the report's data are left.
         num_threads: CPU threads of torch; 0 leaves torch's own choice.
         cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
         compile: Pass the agent's updates through torch.compile first, which takes up to a minute. For updates in plain
@@ -113,6 +115,7 @@ class TrainConfig:
     eval_episodes: int = 50
     stop_success: float = 0.0
     save_interval: int = 50
+    keep_checkpoint: bool = True
     num_threads: int = 0
     cudagraphs: bool = True
     compile: bool = False
