@@ -272,7 +272,9 @@ class ArmPush(MujocoMaze):
     ) -> Float[Tensor, "env state"]:
         return self._with_stick(place, numbers[:, -1])
 
-    def _with_stick(self, place: Float[Tensor, "*lead 2"], side: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead state"]:
+    def _with_stick(
+        self, place: Float[Tensor, "*lead 2"], side: Float[Tensor, "*lead"]
+    ) -> Float[Tensor, "*lead state"]:
         """The cube at a place, at rest, the stick lowered in the next cell on one of its free sides.
 
         Args:
@@ -283,8 +285,9 @@ class ArmPush(MujocoMaze):
         rank = (side[..., None] * free.sum(-1, keepdim=True)).long()
         chosen = (free & (free.cumsum(-1) == rank + 1)).float().argmax(-1)
         joints = self._linkage.joints(place + self._sides[chosen])
-        pose = self._pose.expand(*place.shape[:-1], -1)
-        return torch.cat([place, pose[..., :5], joints, pose[..., 8:]], -1)
+        # sunk in as it rests: a contact at distance 0 is one or none, as rounding has it
+        height, pose = (x.expand(*place.shape[:-1], -1) for x in (self._rest[:1], self._pose[1:]))
+        return torch.cat([place, height, pose[..., :4], joints, pose[..., 7:]], -1)
 
     def _observe(self, state: Float[Tensor, "*lead state"]) -> Float[Tensor, "*lead obs"]:
         return torch.cat([state, self._linkage.tip(state[..., 7:10])], -1)

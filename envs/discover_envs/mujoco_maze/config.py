@@ -108,7 +108,12 @@ class MujocoMazeConfig:
         for key in ("start_noise", "target_noise"):
             if not 0 <= getattr(self, key) < 0.5:
                 raise ValueError(f"{what}: {key} must be at least 0 and below 0.5, got {getattr(self, key)}")
-        for key, allowed in (("goals", self.GOALS), ("integrator", INTEGRATORS), ("cone", CONES), ("backend", BACKENDS)):
+        for key, allowed in (
+            ("goals", self.GOALS),
+            ("integrator", INTEGRATORS),
+            ("cone", CONES),
+            ("backend", BACKENDS),
+        ):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{what}: {key} is {getattr(self, key)!r}; allowed: {', '.join(allowed)}")
         if self.layout != GENERATED and not self.layout.endswith(FILE_SUFFIXES):

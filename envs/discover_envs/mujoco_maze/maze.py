@@ -31,9 +31,10 @@ SETTLING = 2.0  # seconds after which a body dropped at its start rests
 class MujocoMaze:
     """A vector of MuJoCo mazes: the contract is ``discover_rl.goals.Environment``. Subclasses name their body.
 
-    An observation is ``qpos`` and ``qvel`` side by side, and what a subclass adds; so x and y are its first two numbers,
-    in metres. Nothing is read back from the device within ``step`` and ``reset``. A world whose simulation has diverged, or whose body has
-    come to lie on a wall or outside the maze, is cut (``truncated``); the observation then is the last good one.
+    An observation is ``qpos`` and ``qvel`` side by side, and what a subclass adds; so x and y are its first two
+    numbers, in metres. Nothing is read back from the device within ``step`` and ``reset``. A world whose simulation has
+    diverged, or whose body has come to lie on a wall or outside the maze, is cut (``truncated``); the observation then
+    is the last good one.
 
     Args:
         config: Settings.

@@ -90,9 +90,7 @@ def build_model(
     return spec.compile()
 
 
-def _add_surroundings(
-    spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body, cell_size: float
-) -> None:
+def _add_surroundings(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body, cell_size: float) -> None:
     """Floor, light, and a camera that sees all from above."""
     middle, extent = (low + high) / 2, float((high - low).max())
     spec.add_texture(
