@@ -239,8 +239,6 @@ class Trainer:
 
     def learn(self) -> None:
         """The gradient steps of a round."""
-        if self.num_timesteps < self.config.learning_starts:
-            return
         for _ in range(self.config.gradient_steps // self.batches_per_update):
             self._update()
 
@@ -249,8 +247,9 @@ class Trainer:
         self._choose_goals()
         self._roll_out()
         self.buffer.add(self.round.block)
-        self.learn()
-        self._adapt()
+        if self.num_timesteps >= self.config.learning_starts:  # what random actions achieve says nothing of the goals
+            self.learn()
+            self._adapt()
         self.rounds += 1
 
     # -- the run -----------------------------------------------------------------------------------------

@@ -18,11 +18,14 @@ class HindsightConfig:
         target: Share relabelled with the target of its run.
         random: Share relabelled with a goal achieved in a random transition of the buffer. It shows the critics
             pairs that no episode connects, between which the selector compares.
+        skip_reached: Whether a future goal that the state has reached already is drawn once more, from later in the
+            episode. Where bodies move slowly most of them are, and such a transition teaches nothing.
     """
 
     future: float = 0.7
     target: float = 0.0
     random: float = 0.1
+    skip_reached: bool = False
 
     def __post_init__(self) -> None:
         shares = (self.future, self.target, self.random)

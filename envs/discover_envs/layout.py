@@ -215,11 +215,13 @@ def generate(dim: int, radius: int, corridors: int, dead_ends: int, seed: int) -
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1, 1], size=(corridors, dim))
     signs[0] = 1
-    walks = np.concatenate([_walk(rng, row, radius) for row in signs])
-    branches = [_branch(rng, walks, radius) for _ in range(dead_ends)]
-    cells = np.concatenate([walks, *branches]).astype(np.int64)
-    strides = (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
-    return MazeLayout(name, dim, radius, np.unique((cells + radius + 1) @ strides), (radius,) * dim)
+    corridors_only = MazeLayout(name, dim, radius, _walks(rng, signs, radius), (radius,) * dim)
+    if not dead_ends:
+        return corridors_only
+    cells = corridors_only.cells
+    branches = np.concatenate([_branch(rng, cells, radius) for _ in range(dead_ends)])
+    keys = np.union1d(corridors_only.keys, corridors_only.keys_of(branches))
+    return MazeLayout(name, dim, radius, keys, (radius,) * dim)
 
 
 def check_name(name: str) -> None:
@@ -234,18 +236,28 @@ def check_name(name: str) -> None:
     )
 
 
-def _walk(rng: np.random.Generator, signs: Int64[np.ndarray, "dim"], radius: int) -> Int64[np.ndarray, "length dim"]:
-    """Cells of a walk from the origin to the corner ``radius * signs``, both included."""
-    dim = len(signs)
-    left = np.full(dim, radius)
-    moves = np.zeros((dim * radius + 1, dim), np.int64)
-    axis = int(rng.integers(dim))
-    for move in moves[1:]:
-        if left[axis] == 0 or rng.random() > STRAIGHTNESS:
-            axis = int(rng.choice(np.flatnonzero(left)))
-        left[axis] -= 1
-        move[axis] = signs[axis]
-    return moves.cumsum(0)
+def _walks(
+    rng: np.random.Generator, signs: Int64[np.ndarray, "corridor dim"], radius: int
+) -> Int64[np.ndarray, "cell"]:
+    """Keys of the cells of one walk for each row of ``signs``, from the origin to the corner ``radius * signs``.
+
+    All walks advance together, and only keys are kept: dense mazes of many dimensions have 100,000 corridors.
+    """
+    corridors, dim = signs.shape
+    strides = signs * (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
+    left = np.full((corridors, dim), radius, np.int8)
+    axis = rng.integers(dim, size=corridors)
+    every = np.arange(corridors)
+    keys = np.full(corridors, np.abs(strides[0]).sum() * (radius + 1))
+    walked = [keys]
+    for _ in range(dim * radius):
+        turns = (left[every, axis] == 0) | (rng.random(corridors) > STRAIGHTNESS)
+        lots = np.where(left > 0, rng.random((corridors, dim), np.float32), -1)
+        axis = np.where(turns, lots.argmax(1), axis)
+        left[every, axis] -= 1
+        keys = keys + strides[every, axis]
+        walked.append(keys)
+    return np.unique(np.concatenate(walked))
 
 
 def _branch(
