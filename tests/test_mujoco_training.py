@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from discover_envs.mujoco_maze.ant import AntMazeConfig
+from discover_envs.mujoco_maze.arm import ArmPushConfig
 from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_rl.agents import TD3, TD3Config
 from discover_rl.agents.td3 import Generators
@@ -147,10 +148,10 @@ def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("env", [AntMazeConfig(max_episode_steps=8), PointMazeMujocoConfig(max_episode_steps=8)])
-def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, env):
+@pytest.mark.parametrize("config_type", [AntMazeConfig, PointMazeMujocoConfig, ArmPushConfig])
+def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, config_type):
     pytest.importorskip("mujoco_warp")
-    trainer = Trainer(tiny(8, env=env, device="cuda"))
+    trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), device="cuda"))
     for _ in range(8):
         trainer.train_round()
         trainer.log_row()

@@ -1,4 +1,4 @@
-"""Gymnasium ids of the mazes: ``Discover/PointMaze_4D-v0`` and so on.
+"""Gymnasium ids of the mazes and of the arm: ``Discover/PointMaze_4D-v0`` and so on.
 
 Each id is a plug-in and fields of its configuration, the same as in the recipe of that maze (``env=point_maze/4d``).
 All are made by ``discover_rl.gym``, named here as text, so that registering imports nothing heavy.
@@ -7,7 +7,8 @@ All are made by ``discover_rl.gym``, named here as text, so that registering imp
 |---|---|---|
 | ``PointMaze`` | ``2D`` to ``10D`` generated; ``Open``, ``U``, … by hand | ``discover_envs.point_maze.PointMaze`` |
 | ``AntMaze`` | ``Plain``, ``SquareSparse``, …, ``UMaze``, ``Medium``, … | ``discover_envs.mujoco_maze.ant.AntMaze`` |
-| ``PointMazeMujoco`` | the same | ``discover_envs.mujoco_maze.point.PointMazeMujoco`` |
+| ``ArmPush`` | ``Simple``, ``Hard`` | ``discover_envs.mujoco_maze.arm.ArmPush`` |
+| ``PointMazeMujoco`` | the same as for the ant | ``discover_envs.mujoco_maze.point.PointMazeMujoco`` |
 
 The family without a maze, as ``Discover/PointMaze-v0``, is the maze you name:
 ``gymnasium.make("Discover/PointMaze-v0", layout="my_maze.txt")``.
@@ -66,9 +67,9 @@ FAMILIES = (
             "3D": _generated(3, 7, 90, 20),
             "4D": _generated(4, 5, 240, 60),
             "5D": _generated(5, 4, 3000, 300),
-            "6D": _generated(6, 4, 4000, 500),
-            "8D": _generated(8, 3, 3000, 500),
-            "10D": _generated(10, 3, 3000, 500),
+            "6D": _generated(6, 4, 20_000, 500),
+            "8D": _generated(8, 3, 100_000, 500),
+            "10D": _generated(10, 2, 200_000, 500),
             "Open": {"layout": "open"},
             "U": {"layout": "u"},
             "Cross": {"layout": "cross"},
@@ -96,6 +97,12 @@ FAMILIES = (
             "Large": _timed("large", 1000, wall_height=2.0),
             "Giant": _timed("giant", 1000, wall_height=2.0),
         },
+    ),
+    Family(
+        "ArmPush",
+        "arm",
+        250,
+        {"": {}, "Simple": {"layout": "one_wall"}, "Hard": {"layout": "two_walls"}},
     ),
     Family(
         "PointMazeMujoco",

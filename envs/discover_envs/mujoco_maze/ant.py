@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import mujoco
 
-from discover_envs.mujoco_maze.body import Body, Surface
+from discover_envs.mujoco_maze.body import Body, Scene, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
 
@@ -24,8 +24,9 @@ MOTORS = ("4", "1", "2", "3")  # the order of Gymnasium's motors: hip and ankle 
 SURFACE = Surface(condim=3, friction=(1.0, 0.5, 0.5), margin=0.01)
 
 
-def add_ant(spec: mujoco.MjSpec) -> None:
+def add_ant(spec: mujoco.MjSpec, scene: Scene) -> None:
     """Add the ant, its torso 0.75 m above the floor."""
+    del scene
     torso = spec.worldbody.add_body(name="torso", pos=[0, 0, HEIGHT])
     torso.add_freejoint(name="root")
     torso.add_camera(

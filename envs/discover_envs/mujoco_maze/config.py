@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from discover_envs.layout import FILE_SUFFIXES
 from discover_envs.mujoco_maze.grid import check_name
 
 GENERATED = "generated"
 BACKENDS = ("auto", "native", "warp")
-GOALS = ("xy", "full_state")
 INTEGRATORS = ("implicitfast", "Euler", "RK4")
 CONES = ("pyramidal", "elliptic")
 
@@ -20,6 +20,8 @@ class MujocoMazeConfig:
     Raises:
         ValueError: If a value is out of range or the layout is unknown.
     """
+
+    GOALS: ClassVar[tuple[str, ...]] = ("xy", "full_state")
 
     name: str = "mujoco_maze"
     """Name of the environment; leave it."""
@@ -106,7 +108,12 @@ class MujocoMazeConfig:
         for key in ("start_noise", "target_noise"):
             if not 0 <= getattr(self, key) < 0.5:
                 raise ValueError(f"{what}: {key} must be at least 0 and below 0.5, got {getattr(self, key)}")
-        for key, allowed in (("goals", GOALS), ("integrator", INTEGRATORS), ("cone", CONES), ("backend", BACKENDS)):
+        for key, allowed in (
+            ("goals", self.GOALS),
+            ("integrator", INTEGRATORS),
+            ("cone", CONES),
+            ("backend", BACKENDS),
+        ):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{what}: {key} is {getattr(self, key)!r}; allowed: {', '.join(allowed)}")
         if self.layout != GENERATED and not self.layout.endswith(FILE_SUFFIXES):

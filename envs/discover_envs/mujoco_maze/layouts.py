@@ -143,6 +143,33 @@ GIANT = """
 ################
 """
 
+# tables for the arm: the cube has to be pushed round the end of a wall, and between two walls from one end to the other
+ONE_WALL = """
+#############
+#.....#.....#
+#.....#.....#
+#.....#.....#
+#..S..#..G..#
+#.....#.....#
+#...........#
+#...........#
+#...........#
+#############
+"""
+
+TWO_WALLS = """
+#############
+#...#.......#
+#...#.......#
+#...#.......#
+#.S.#...#...#
+#...#...#.G.#
+#.......#...#
+#.......#...#
+#.......#...#
+#############
+"""
+
 GRID_LAYOUTS: dict[str, tuple[str, ...]] = {
     name: tuple(text.split())
     for name, text in {
@@ -157,9 +184,11 @@ GRID_LAYOUTS: dict[str, tuple[str, ...]] = {
         "medium": MEDIUM,
         "large": LARGE,
         "giant": GIANT,
+        "one_wall": ONE_WALL,
+        "two_walls": TWO_WALLS,
     }.items()
 }
 """Name to rows, the top row first."""
 
-CENTRED = ("umaze", "medium", "large", "giant")
-"""Layouts whose coordinates have their origin in the middle of the map, as Gymnasium-Robotics has it."""
+CENTRED = ("umaze", "medium", "large", "giant", "one_wall", "two_walls")
+"""Layouts whose coordinates have their origin in the middle of the map (for mazes, as Gymnasium-Robotics has it)."""

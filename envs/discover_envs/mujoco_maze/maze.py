@@ -31,9 +31,10 @@ SETTLING = 2.0  # seconds after which a body dropped at its start rests
 class MujocoMaze:
     """A vector of MuJoCo mazes: the contract is ``discover_rl.goals.Environment``. Subclasses name their body.
 
-    An observation is ``qpos`` and ``qvel`` side by side, so x and y are its first two numbers, in metres. Nothing is
-    read back from the device within ``step`` and ``reset``. A world whose simulation has diverged, or whose body has
-    come to lie on a wall or outside the maze, is cut (``truncated``); the observation then is the last good one.
+    An observation is ``qpos`` and ``qvel`` side by side, and what a subclass adds; so x and y are its first two
+    numbers, in metres. Nothing is read back from the device within ``step`` and ``reset``. A world whose simulation has
+    diverged, or whose body has come to lie on a wall or outside the maze, is cut (``truncated``); the observation then
+    is the last good one.
 
     Args:
         config: Settings.
@@ -56,6 +57,7 @@ class MujocoMaze:
 
     Config: ClassVar[type[Any]] = MujocoMazeConfig
     body: ClassVar[Body]
+    start_numbers: ClassVar[int] = 6  # two places of two coordinates, two choices of a cell
 
     def __init__(self, config: MujocoMazeConfig, num_envs: int, device: torch.device, seed: int) -> None:
         self._what = config.name.replace("_", " ")
@@ -68,20 +70,19 @@ class MujocoMaze:
         self.model = build_model(
             self.body, self.grid, config.cell_size, config.wall_height, config.success_radius, physics
         )
-        self.observation_dim, self.action_dim = self.model.nq + self.model.nv, self.model.nu
+        self.observation_dim, self.action_dim = len(self.body.names), self.model.nu
         self.max_episode_steps = config.max_episode_steps
         self.step_seconds = config.frame_skip * config.timestep
         self.ends_early, self.terminate_on_success = True, False
         self.capturable = False  # the step of the GPU is a CUDA graph of its own
         self.targets_vary = config.random_targets or config.target_noise > 0
-        self.start_numbers = 6  # two places of two coordinates, two choices of a cell
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.goal_space = self._make_goal_space()
         self.observation_scale = torch.tensor([config.cell_size] * 2 + list(self.body.scales), device=self.device)
         self.goal_scale = self.observation_scale[: self.goal_space.dim]
         self._build_tables()
-        zeros = torch.zeros(num_envs, self.observation_dim, device=self.device)
-        self._state, self._targets = zeros, zeros[:, : self.goal_space.dim].clone()
+        self._state = torch.zeros(num_envs, self.model.nq + self.model.nv, device=self.device)
+        self._targets = torch.zeros(num_envs, self.goal_space.dim, device=self.device)
         self._never = torch.zeros(num_envs, dtype=torch.bool, device=self.device)
         self.invalid_actions = self._never.clone()
         self._diverged = torch.zeros(num_envs, device=self.device)
@@ -120,11 +121,11 @@ class MujocoMaze:
         """As ``reset``, with independent numbers uniform in [0, 1) in place of draws from ``generator``."""
         mask = ~self._never if mask is None else mask
         start, target = self._places(numbers)
-        state = torch.where(mask[:, None], torch.cat([start, self._pose.expand(self.num_envs, -1)], 1), self._state)
+        state = torch.where(mask[:, None], self._start_state(start, numbers), self._state)
         self._targets.copy_(torch.where(mask[:, None], target, self._targets))
         self._state.copy_(state)
         self._stepper.write(mask, state[:, : self.model.nq], state[:, self.model.nq :])
-        return state
+        return self._observe(state)
 
     def targets(self) -> Float[Tensor, "env goal"]:
         """The target of each running episode; shared, not to be written to."""
@@ -158,7 +159,8 @@ class MujocoMaze:
         self._state.copy_(state)
         # a diverged world stands still at its last good state until it is reset, and spoils no other
         self._stepper.write(diverged, state[:, : self.model.nq], torch.zeros_like(state[:, self.model.nq :]))
-        return Step(state, self._flipped(state) if self.config.terminate_flipped else self._never, diverged | escaped)
+        flipped = self._flipped(state) if self.config.terminate_flipped else self._never
+        return Step(self._observe(state), flipped, diverged | escaped)
 
     # -- what is optional --------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class MujocoMaze:
         """The goal's place with the body at rest there; a full-state goal itself."""
         if goal.shape[-1] == self.observation_dim:
             return goal
-        return torch.cat([goal, self._rest.expand(*goal.shape[:-1], -1)], -1)
+        return torch.cat([goal[..., :2], self._rest.expand(*goal.shape[:-1], -1)], -1)
 
     def render(
         self, index: int, goal: Float[Tensor, "goal"], width: int, height: int
@@ -249,6 +251,17 @@ class MujocoMaze:
 
     # -- parts -------------------------------------------------------------------------------------------
 
+    def _start_state(
+        self, place: Float[Tensor, "env 2"], numbers: Float[Tensor, "env number"]
+    ) -> Float[Tensor, "env state"]:
+        """``qpos`` and ``qvel`` of an episode that begins at a place; ``numbers`` are those of ``reset_from``."""
+        del numbers
+        return torch.cat([place, self._pose.expand(len(place), -1)], 1)
+
+    def _observe(self, state: Float[Tensor, "*lead state"]) -> Float[Tensor, "*lead obs"]:
+        """The observation in a state."""
+        return state
+
     def _make_goal_space(self) -> GoalSpace:
         config, names = self.config, self.body.names
         if config.goals == "xy":
@@ -279,7 +292,7 @@ class MujocoMaze:
         self._start_place = int((self._free == start).nonzero()[0])
         self._target_place = int((self._free == target).nonzero()[0])
         dropped, rested = _poses(self.model, np.array(grid.position(grid.start)) * size)
-        self._pose, self._rest = tensor(dropped), tensor(rested)
+        self._pose, self._rest = tensor(dropped), self._observe(tensor(rested))[2:]
         self._noise = tensor(np.array([[self.config.start_noise], [self.config.target_noise]]) * size)
 
     def _cell_of(self, place: Float[Tensor, "*lead 2"]) -> Int64[Tensor, "*lead"]:
@@ -315,13 +328,13 @@ class MujocoMaze:
 
 def _poses(
     model: mujoco.MjModel, start: Float[np.ndarray, "2"]
-) -> tuple[Float[np.ndarray, "obs_without_xy"], Float[np.ndarray, "obs_without_xy"]]:
-    """The pose in which episodes start, and the one in which the body rests without motors; both without x and y."""
+) -> tuple[Float[np.ndarray, "state_without_xy"], Float[np.ndarray, "state"]]:
+    """The pose in which episodes start, without x and y, and the state in which the body rests without motors."""
     data = mujoco.MjData(model)
     dropped = np.concatenate([data.qpos[2:], data.qvel])
     data.qpos[:2] = start
     mujoco.mj_step(model, data, nstep=round(SETTLING / model.opt.timestep))
-    return dropped, np.concatenate([data.qpos[2:], np.zeros(model.nv)])
+    return dropped, np.concatenate([data.qpos, np.zeros(model.nv)])
 
 
 def _build_grid(config: MujocoMazeConfig) -> GridLayout:

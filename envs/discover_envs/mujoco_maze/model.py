@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from discover_envs.mujoco_maze.body import Body
+from discover_envs.mujoco_maze.body import Body, Scene
 from discover_envs.mujoco_maze.grid import GridLayout
 
 INTEGRATORS = {
@@ -18,6 +18,7 @@ INTEGRATORS = {
 CONES = {"pyramidal": mujoco.mjtCone.mjCONE_PYRAMIDAL, "elliptic": mujoco.mjtCone.mjCONE_ELLIPTIC}
 TARGET = "target"
 WALL = (0.55, 0.52, 0.48, 1.0)
+MARK = 0.0125  # half the height of the disc that marks the target, in cells
 RED = (0.84, 0.15, 0.16, 0.6)
 
 
@@ -66,7 +67,7 @@ def build_model(
     if not body.gravity:
         option.gravity = [0, 0, 0]
     low, high = (corner * cell_size for corner in grid.corners)
-    _add_scene(spec, low, high, body)
+    _add_surroundings(spec, low - [0, body.before], high, body, cell_size)
     for index, box in enumerate(grid.boxes()):
         spec.worldbody.add_geom(
             name=f"wall_{index}",
@@ -81,15 +82,15 @@ def build_model(
     spec.worldbody.add_site(
         name=TARGET,
         type=mujoco.mjtGeom.mjGEOM_CYLINDER,
-        pos=[x * cell_size, y * cell_size, 0.05],
-        size=[success_radius, 0.05, 0],
+        pos=[x * cell_size, y * cell_size, MARK * cell_size],
+        size=[success_radius, MARK * cell_size, 0],
         rgba=RED,
     )
-    body.add(spec)
+    body.add(spec, Scene(low, high, cell_size))
     return spec.compile()
 
 
-def _add_scene(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body) -> None:
+def _add_surroundings(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body, cell_size: float) -> None:
     """Floor, light, and a camera that sees all from above."""
     middle, extent = (low + high) / 2, float((high - low).max())
     spec.add_texture(
@@ -101,7 +102,7 @@ def _add_scene(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Bod
         width=256,
         height=256,
     )
-    material = spec.add_material(name="floor", texuniform=True, texrepeat=[0.5, 0.5])
+    material = spec.add_material(name="floor", texuniform=True, texrepeat=[2 / cell_size, 2 / cell_size])
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checker"
     spec.worldbody.add_geom(
         name="floor",

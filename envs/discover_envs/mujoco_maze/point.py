@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import mujoco
 
-from discover_envs.mujoco_maze.body import Body, Surface
+from discover_envs.mujoco_maze.body import Body, Scene, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
 
@@ -15,8 +15,9 @@ GEAR = 100.0  # N
 SURFACE = Surface(condim=1, friction=(0.5, 0.1, 0.1), margin=0.002)
 
 
-def add_point(spec: mujoco.MjSpec) -> None:
+def add_point(spec: mujoco.MjSpec, scene: Scene) -> None:
     """A ball of radius 0.1 m on two slides. It meets walls without friction and hovers over the floor."""
+    del scene
     body = spec.worldbody.add_body(name="point", pos=[0, 0, 0.1])
     for name, axis in (("x", [1, 0, 0]), ("y", [0, 1, 0])):
         body.add_joint(name=name, type=mujoco.mjtJoint.mjJNT_SLIDE, axis=axis, damping=[1.0, 0, 0])

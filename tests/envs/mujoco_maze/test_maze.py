@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from discover_envs.mujoco_maze.ant import ANT, AntMaze, AntMazeConfig
+from discover_envs.mujoco_maze.arm import ArmPush, ArmPushConfig
 from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConfig
 from discover_rl.build import make_environment
 from discover_rl.goals import Environment, HasCells
 
 CPU = torch.device("cpu")
-KINDS = [(AntMaze, AntMazeConfig), (PointMazeMujoco, PointMazeMujocoConfig)]
+KINDS = [(AntMaze, AntMazeConfig), (PointMazeMujoco, PointMazeMujocoConfig), (ArmPush, ArmPushConfig)]
 
 
 def make(kind: Any = PointMazeMujoco, num_envs=6, seed=0, **changes):
@@ -24,9 +25,9 @@ def actions(maze, steps, seed=0):
 
 
 @pytest.mark.parametrize(("kind", "config_type"), KINDS)
-@pytest.mark.parametrize("goals", ["xy", "full_state"])
+@pytest.mark.parametrize("goals", [0, 1])
 def test_the_contract(kind, config_type, goals):
-    maze: Any = make_environment(config_type(goals=goals, num_threads=1), 5, CPU, 0)
+    maze: Any = make_environment(config_type(goals=config_type.GOALS[goals], num_threads=1), 5, CPU, 0)
     assert all(isinstance(maze, contract) for contract in (Environment, HasCells))
     observation = maze.reset()
     assert observation.shape == (5, maze.observation_dim) == (5, len(maze.body.names))

@@ -4,18 +4,23 @@ import pytest
 import torch
 
 from discover_envs.mujoco_maze.ant import AntMaze, AntMazeConfig
+from discover_envs.mujoco_maze.arm import ArmPush, ArmPushConfig
 from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConfig
 
 pytest.importorskip("mujoco_warp")
 
 CPU = torch.device("cpu")
-MAZES = [(AntMaze, AntMazeConfig), (PointMazeMujoco, PointMazeMujocoConfig)]
+MAZES = [
+    (AntMaze, AntMazeConfig, "umaze"),
+    (PointMazeMujoco, PointMazeMujocoConfig, "umaze"),
+    (ArmPush, ArmPushConfig, "one_wall"),
+]
 NUM_ENVS = 16
 
 
-def pair(kind, config_type, device=CPU, **changes):
+def pair(kind, config_type, layout="umaze", device=CPU, **changes):
     """Native and Warp, with the same starts; elliptic, for the pyramidal cone has other contact frames in Warp."""
-    values = {"layout": "umaze", "cone": "elliptic", "num_threads": 1} | changes
+    values = {"layout": layout, "cone": "elliptic", "num_threads": 1} | changes
     native = kind(config_type(**values, backend="native"), NUM_ENVS, CPU, 0)
     warp = kind(config_type(**values, backend="warp"), NUM_ENVS, device, 0)
     start = torch.rand(NUM_ENVS, native.start_numbers, generator=torch.Generator().manual_seed(1))
@@ -52,10 +57,10 @@ def agree(native, warp, device):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "config_type"), MAZES)
+@pytest.mark.parametrize(("kind", "config_type", "layout"), MAZES)
 @pytest.mark.parametrize("integrator", ["implicitfast", "RK4"])
-def test_warp_on_the_cpu_is_native(kind, config_type, integrator):
-    agree(*pair(kind, config_type, integrator=integrator), CPU)
+def test_warp_on_the_cpu_is_native(kind, config_type, layout, integrator):
+    agree(*pair(kind, config_type, layout, integrator=integrator), CPU)
 
 
 @pytest.mark.slow
@@ -87,6 +92,6 @@ def test_too_few_constraint_rows_are_an_error_that_names_the_setting():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize(("kind", "config_type"), MAZES)
-def test_warp_on_cuda_is_native(kind, config_type):
-    agree(*pair(kind, config_type, torch.device("cuda")), torch.device("cuda"))
+@pytest.mark.parametrize(("kind", "config_type", "layout"), MAZES)
+def test_warp_on_cuda_is_native(kind, config_type, layout):
+    agree(*pair(kind, config_type, layout, torch.device("cuda")), torch.device("cuda"))
