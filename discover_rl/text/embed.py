@@ -52,6 +52,7 @@ class Words:
     """
 
     key = f"words-1-{WORD_DIM}"
+    centre = False  # texts without a word in common are at right angles already; see ``embed_tasks``
 
     def __call__(self, texts: Sequence[str]) -> Float[Tensor, "text goal"]:
         """One vector a text, of unit norm before centring."""
@@ -230,6 +231,12 @@ def centred(
 def embed_tasks(
     tasks: Sequence[Task], targets: Sequence[Task], embedder: Embedder, folder: Path | None = None
 ) -> tuple[Float[Tensor, "cand goal"], Float[Tensor, "desired goal"]]:
-    """Centred embeddings of practice tasks and targets, by their prompts."""
+    """Embeddings of practice tasks and targets, by their prompts; centred unless the embedder has ``centre = False``.
+
+    Centring a corpus that is nearly all of one kind makes everything else alike: a target that is a little longer than
+    the tasks and a task that has nothing to do with it both lie away from the mean. Where unrelated texts are at right
+    angles without it, it only does harm.
+    """
     vectors = embed([task.prompt for task in [*tasks, *targets]], embedder, folder)
-    return centred(vectors[: len(tasks)], vectors[len(tasks) :])
+    parts = vectors[: len(tasks)], vectors[len(tasks) :]
+    return centred(*parts) if getattr(embedder, "centre", True) else parts

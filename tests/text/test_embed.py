@@ -75,3 +75,27 @@ def test_a_vector_that_is_not_finite_is_said():
 
     with pytest.raises(ValueError, match="the embedding of 'hello' is not finite"):
         embed(["hello"], Bad())
+
+
+def test_a_corpus_of_one_kind_leaves_strangers_strange(make_sums, tmp_path):
+    stranger = Task("stranger", "Spell goal backwards")
+    tasks, targets = embed_tasks([*make_sums(1, 30), *make_sums(2, 30), stranger], make_sums(3, 4), Words(), tmp_path)
+    likeness = (tasks @ targets.T).mean(1)
+    assert abs(float(likeness[-1])) < 0.05 < 0.1 < float(likeness[:-1].min())
+
+
+def test_an_embedder_is_centred_unless_it_says_otherwise(tmp_path):
+    class Fixed:
+        key = "fixed"
+
+        def __call__(self, texts):
+            return torch.tensor([[3.0, 1.0], [3.0, -1.0], [3.0, 1.0]])[: len(texts)]
+
+    class Plain(Fixed):
+        centre = False
+
+    given = [Task("a", "a"), Task("b", "b")], [Task("c", "c")]
+    tasks, _ = embed_tasks(*given, Fixed(), tmp_path / "one")
+    torch.testing.assert_close(tasks, torch.tensor([[0.0, 1.0], [0.0, -1.0]]), atol=2e-3, rtol=0)
+    tasks, _ = embed_tasks(*given, Plain(), tmp_path / "two")
+    torch.testing.assert_close(tasks[0], torch.tensor([3.0, 1.0]) / 10**0.5, atol=2e-3, rtol=0)
