@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from discover_rl.text.embed import Words, centred, embed, embed_tasks
+from discover_rl.text.tasks import Task
 
 
 class Counting:
