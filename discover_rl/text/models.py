@@ -88,6 +88,17 @@ def load_embedder(name: str, device: torch.device) -> Embedder:
     return HiddenStates(model.to(device), tokenizer, max_length=256 if name == "minilm" else 1024)
 
 
+def save_language_model(model: Any, tokenizer: Any, folder: Path) -> None:  # noqa: ANN401 - from transformers
+    """Both in Hugging Face format, without a progress bar.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with _quiet(transformers()):
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
 def _locate(name: str) -> tuple[str, str | None]:
     """Folder or hub name, and the GGUF file in it if it is one."""
     if name in PACKAGED:

@@ -25,7 +25,7 @@ from discover_rl.report.atomic import write_atomically
 from discover_rl.text.curricula import recipe
 from discover_rl.text.curriculum import Batch, TextCurriculum
 from discover_rl.text.embed import HiddenStates
-from discover_rl.text.models import load_embedder, load_language_model
+from discover_rl.text.models import load_embedder, load_language_model, save_language_model
 from discover_rl.text.objectives import advantages, policy_loss
 from discover_rl.text.policy import Attempts, Policy
 from discover_rl.text.rewards import MajorityVote, Reward, Verified, make_reward
@@ -294,8 +294,7 @@ class TextTrainer:
             model = copy.deepcopy(model).merge_and_unload()
         folder, fresh = run_dir / MODEL, run_dir / f".{MODEL}.tmp"
         shutil.rmtree(fresh, ignore_errors=True)
-        model.save_pretrained(fresh)
-        self.policy.tokenizer.save_pretrained(fresh)
+        save_language_model(model, self.policy.tokenizer, fresh)
         shutil.rmtree(folder, ignore_errors=True)
         fresh.rename(folder)
 

@@ -394,3 +394,11 @@ def test_leaked_targets_are_dropped_and_said(corpus, targets):
     curriculum = TextCurriculum([*corpus, leaked], targets)
     assert "dropped 1 task whose prompt is a target" in curriculum.dropped
     assert "leak" not in {task.id for task in curriculum.tasks}
+
+
+def test_the_rest_of_a_ranking_is_scored_in_the_light_of_what_stands_before(corpus, targets):
+    curriculum = TextCurriculum(corpus, targets)
+    ranking, longer = curriculum.ranking(6), curriculum.preview(7)
+    assert [pick.task.id for pick in ranking[:7]] == [pick.task.id for pick in longer]
+    assert ranking[6].score == pytest.approx(longer[6].score)
+    assert ranking[6].start == pytest.approx(longer[6].start)

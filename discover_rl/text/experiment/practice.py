@@ -18,7 +18,7 @@ from discover_rl.text.curricula import recipe
 from discover_rl.text.curriculum import TextCurriculum
 from discover_rl.text.embed import HiddenStates, centred, embed
 from discover_rl.text.experiment.levels import PROBE, TARGETS, TEST, WARM, corpus_for, of_levels, read
-from discover_rl.text.models import load_language_model
+from discover_rl.text.models import load_language_model, save_language_model
 from discover_rl.text.policy import PLAIN_TEMPLATE, Policy
 from discover_rl.text.rewards import Verified
 from discover_rl.text.tasks import Task
@@ -141,8 +141,7 @@ def prepare(settings: Settings) -> dict[str, Any]:
     loaded = time.monotonic() - start
     loss = learn_format(policy, Weights(model), easiest, settings.warmup_steps, settings.warmup_lr)
     work.mkdir(parents=True, exist_ok=True)
-    _save(model, work / WARM_MODEL)
-    tokenizer.save_pretrained(work / WARM_MODEL)
+    save_language_model(model, tokenizer, work / WARM_MODEL)
     warmed = time.monotonic() - start
     size = 128 if device.type == "cuda" else 32
     vectors = embed([task.prompt for task in tasks], HiddenStates(model, tokenizer, batch_size=size), work)
@@ -164,15 +163,6 @@ def prepare(settings: Settings) -> dict[str, Any]:
     base = {"levels": levels, "warmup_loss": loss, "seconds": {**seconds, "all": time.monotonic() - start}}
     write_atomically(work / BASE, json.dumps(base, indent=1).encode())
     return base
-
-
-def _save(model: Any, folder: Path) -> None:  # noqa: ANN401 - from transformers
-    """Without a progress bar."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    logging.enable_progress_bar()
 
 
 def open_bench(settings: Settings) -> Bench:
