@@ -147,10 +147,13 @@ def test_tasks_of_a_batch_differ_and_exploration_holds_on_average(corpus, target
     assert {pick.task.id.startswith("word") for batch in batches for pick in batch.picks} == {True, False}
 
 
-def test_mastered_tasks_are_passed_over():
+@pytest.mark.parametrize("prior", [0.5, 0.97])  # at 0.97 the others seem easy too, but no one knows it yet
+def test_mastered_tasks_are_passed_over(prior):
     vectors = torch.eye(6).double(), torch.eye(6)[:1].double()
     config = CurriculumConfig(
-        batch_size=2, explore=0.0, belief=BeliefConfig(forget=1.0, noise=0.01, achievability="pass_rate")
+        batch_size=2,
+        explore=0.0,
+        belief=BeliefConfig(forget=1.0, noise=0.01, achievability="pass_rate", prior_mean=prior),
     )
     curriculum = TextCurriculum(plain_tasks(6), ["t"], recipe("easiest").selector, vectors, config)
     for _ in range(60):
