@@ -71,13 +71,16 @@ class Algorithm:
         enabled = self.config.cudagraphs and self.device.type == "cuda"
         capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
         # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
-        step_by_step = partial(capture, enabled=enabled and getattr(self.env, "capturable", True))
+        plain = not (getattr(self.env, "capturable", True) and getattr(self.space, "capturable", True))
+        step_by_step = partial(capture, enabled=enabled and not plain)
         if self.config.compile:
             self.agent.compile()
         self._choose_goals = step_by_step(self.choose_goals)
         self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
-        self._update = capture(lambda: self.agent.update(self.sample()))
+        # hindsight asks the goal space, which may have to ask an environment on the CPU
+        learn = partial(capture, enabled=enabled and getattr(self.space, "capturable", True))
+        self._update = learn(lambda: self.agent.update(self.sample()))
 
     # -- one round ---------------------------------------------------------------------------------------
 

@@ -168,29 +168,14 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
             f"agent={config.name} is for {learners[type(config)]} actions, these are {kind}; use agent={right}"
         )
     observation_scale = getattr(env, "observation_scale", None)
+    scales = None if observation_scale is None else (observation_scale, getattr(env, "goal_scale"))  # noqa: B009
     draws = Generators(generators["init"], generators["explore"], generators["learn"])
+    shape = num_runs, env.observation_dim, env.action_dim, env.goal_space.dim
     match config:
         case TD3Config():
-            return TD3(
-                config,
-                num_runs,
-                env.observation_dim,
-                env.action_dim,
-                env.goal_space.dim,
-                env.terminate_on_success,
-                draws,
-                None if observation_scale is None else (observation_scale, getattr(env, "goal_scale")),  # noqa: B009
-            )
+            return TD3(config, *shape, env.terminate_on_success, draws, scales)
         case DQNConfig():
-            return DQN(
-                config,
-                num_runs,
-                env.observation_dim,
-                env.action_dim,
-                env.goal_space.dim,
-                env.terminate_on_success,
-                draws,
-            )
+            return DQN(config, *shape, env.terminate_on_success, draws, scales)
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])
         case RandomConfig():

@@ -173,6 +173,10 @@ class GoalChoice(BaseCallback):
         for env in range(self.training_env.num_envs):
             self._begin(env, observation)
 
+    def _on_training_end(self) -> None:
+        if self._noise is not None:  # a later ``learn`` begins with the model's own again
+            self._model().action_noise, self._noise = self._noise.base, None
+
     def _on_step(self) -> bool:
         for env, info in enumerate(self.locals["infos"]):
             self._reached[env] = self._reached[env] or bool(info[REACHED])

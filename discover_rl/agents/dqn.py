@@ -4,21 +4,20 @@ An action is a vector of preferences over the actions, of which the environment 
 one-hot in {-1, 1}, a uniformly random vector is a uniformly random action.
 """
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot, softplus
 
-from discover_rl.agents.agent import Generators, copy_into, make_adam, value_in_steps
+from discover_rl.agents.agent import Generators, make_adam
 from discover_rl.agents.dqn_config import DQNConfig
+from discover_rl.agents.value_agent import Scales, ValueAgent, adam_tensors
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
 
 
-class DQN:
+class DQN(ValueAgent):
     """Parameters of all runs and what to do with them.
 
     Args:
@@ -29,6 +28,8 @@ class DQN:
         goal_dim: Width of a goal.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
+        scales: Typical sizes of the coordinates of observations and of goals, by which the networks see them divided;
+            as they are if None.
     """
 
     batch_multiple = 1
@@ -42,11 +43,10 @@ class DQN:
         goal_dim: int,
         terminate_on_success: bool,
         generators: Generators,
+        scales: Scales | None = None,
     ) -> None:
-        self.config, self.num_runs, self.generators, self.num_actions = config, num_runs, generators, num_actions
-        self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
-        # the largest value there is: reward 1 for ever, or once
-        self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
+        super().__init__(config, num_runs, terminate_on_success, generators, scales)
+        self.config, self.num_actions = config, num_actions
         self.net = StackedMLP((observation_dim + goal_dim, *config.hidden_sizes, num_actions))
         self.critics = self.net.init((num_runs, config.num_critics), generators.init)
         self.target_critics = self.critics.clone()
@@ -61,7 +61,7 @@ class DQN:
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
         """The greedy action of the ensemble mean, one-hot in {-1, 1}."""
-        return self._one_hot(self._q(self.critics, observation, goal).mean(1).argmax(-1))
+        return self._one_hot(self._q(self.critics, self._seen(observation, goal)).mean(1).argmax(-1))
 
     @torch.no_grad()
     def explore(
@@ -79,16 +79,15 @@ class DQN:
     @torch.no_grad()
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the greedy action, in minus steps."""
-        q = self._q(self.critics, observation, goal)
-        greedy = q.mean(1, keepdim=True).argmax(-1, keepdim=True)
-        steps = value_in_steps(_at(q, greedy), self.config.gamma, self.goal_is_terminal)
-        return Estimate(steps.mean(1), steps.std(1, correction=0))
+        q = self._q(self.critics, self._seen(observation, goal))
+        return self._estimate(_at(q, q.mean(1, keepdim=True).argmax(-1, keepdim=True)))
 
     # -- learning ----------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def update(self, batches: Batch) -> None:
         """One update of critics and targets a batch."""
+        batches = self._to_scale(batches)
         config, count = self.config, batches.reward.shape[1]
         shape = (*batches.reward.shape[:2], config.num_critics)
         draws = torch.rand(shape, device=self.critics.device, generator=self.generators.learn)
@@ -115,9 +114,10 @@ class DQN:
     def _bellman_target(self, batch: Batch, members: Int[Tensor, "run chosen"]) -> Float[Tensor, "run batch"]:
         """The least of some target critics at the action that the online ensemble takes."""
         config = self.config
-        greedy = self._q(self.critics, batch.next_observation, batch.goal).mean(1, keepdim=True)
+        inputs = torch.cat([batch.next_observation, batch.goal], dim=-1)
+        greedy = self._q(self.critics, inputs).mean(1, keepdim=True)
         chosen = self.target_critics.gather(1, members[..., None].expand(-1, -1, self.target_critics.shape[-1]))
-        q = self._q(chosen, batch.next_observation, batch.goal)
+        q = self._q(chosen, inputs)
         following = _at(q, greedy.argmax(-1, keepdim=True)).amin(1)
         target = batch.reward + config.gamma * (1 - batch.terminated) * following
         if config.hindsight_bound and self.goal_is_terminal:
@@ -125,12 +125,9 @@ class DQN:
         return target.clamp_max(self.value_max)
 
     def _q(
-        self,
-        critics: Float[Tensor, "run member parameter"],
-        observation: Float[Tensor, "run batch obs"],
-        goal: Float[Tensor, "run batch goal"],
+        self, critics: Float[Tensor, "run member parameter"], inputs: Float[Tensor, "run batch input"]
     ) -> Float[Tensor, "run member batch act"]:
-        return softplus(self.net(critics, torch.cat([observation, goal], dim=-1)[:, None]))
+        return softplus(self.net(critics, inputs[:, None]))
 
     def _one_hot(self, index: Int[Tensor, "run batch"]) -> Float[Tensor, "run batch act"]:
         return one_hot(index, self.num_actions).float() * 2 - 1
@@ -154,18 +151,7 @@ class DQN:
 
     def state(self) -> dict[str, Tensor]:
         """Targets and Adam's moments."""
-        (moments,) = self.adam.state.values()
-        return {
-            "target_critics": self.target_critics,
-            **{f"adam/critics/{key}": value for key, value in moments.items()},
-        }
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy parameters, and the state if it is there."""
-        own = self.parameters()
-        if "target_critics" in tensors:
-            own |= self.state()
-        copy_into(own, tensors)
+        return {"target_critics": self.target_critics, **adam_tensors("critics", self.adam)}
 
 
 def _at(

@@ -1,7 +1,6 @@
 """TD3 (Fujimoto et al. 2018, arXiv 1802.09477) with an ensemble of goal-conditioned critics, many runs at once."""
 
 import warnings
-from collections.abc import Mapping
 from importlib.util import find_spec
 
 import torch
@@ -9,14 +8,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from discover_rl.agents.agent import Generators, copy_into, value_in_steps
+from discover_rl.agents.agent import Generators
 from discover_rl.agents.td3_config import TD3Config
 from discover_rl.agents.td3_update import PlainUpdate, Update, make_networks, prepare
+from discover_rl.agents.value_agent import Scales, ValueAgent, adam_tensors
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
 
 
-class TD3:
+class TD3(ValueAgent):
     """Parameters of all runs and what to do with them.
 
     Args:
@@ -40,16 +40,11 @@ class TD3:
         goal_dim: int,
         terminate_on_success: bool,
         generators: Generators,
-        scales: tuple[Float[Tensor, "obs"], Float[Tensor, "goal"]] | None = None,
+        scales: Scales | None = None,
     ) -> None:
-        self.scales = scales
-        self.config, self.num_runs, self.generators = config, num_runs, generators
-        self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
-        self.batch_multiple = config.policy_delay
-        self.device = generators.init.device
+        super().__init__(config, num_runs, terminate_on_success, generators, scales)
+        self.config, self.batch_multiple = config, config.policy_delay
         self.networks = make_networks(config, num_runs, observation_dim + goal_dim, action_dim, generators.init)
-        # the largest value there is: reward 1 for ever, or once
-        self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
         self.learner: Update = PlainUpdate(self.networks, config, self.value_max)
         self._wants_fused = config.fused and self.device.type == "cuda"
 
@@ -75,14 +70,7 @@ class TD3:
     ) -> Float[Tensor, "run batch act"]:
         """The deterministic policy."""
         networks = self.networks
-        observation, goal = self._scaled(observation), self._scaled_goal(goal)
-        return networks.actor_net(networks.actor, torch.cat([observation, goal], dim=-1)).tanh()
-
-    def _scaled(self, observation: Float[Tensor, "*lead obs"]) -> Float[Tensor, "*lead obs"]:
-        return observation if self.scales is None else observation / self.scales[0]
-
-    def _scaled_goal(self, goal: Float[Tensor, "*lead goal"]) -> Float[Tensor, "*lead goal"]:
-        return goal if self.scales is None else goal / self.scales[1]
+        return networks.actor_net(networks.actor, self._seen(observation, goal)).tanh()
 
     @torch.no_grad()
     def explore(
@@ -102,10 +90,8 @@ class TD3:
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the online policy's action, in minus steps."""
         networks, action = self.networks, self.act(observation, goal)
-        inputs = torch.cat([self._scaled(observation), self._scaled_goal(goal), action], dim=-1)[:, None]
-        q = softplus(networks.critic_net(networks.critics, inputs)[..., 0])
-        steps = value_in_steps(q, self.config.gamma, self.goal_is_terminal)
-        return Estimate(steps.mean(1), steps.std(1, correction=0))
+        inputs = torch.cat([self._seen(observation, goal), action], dim=-1)[:, None]
+        return self._estimate(softplus(networks.critic_net(networks.critics, inputs)[..., 0]))
 
     # -- learning ----------------------------------------------------------------------------------------
 
@@ -121,14 +107,8 @@ class TD3:
             raise ValueError(f"agent td3: {count} batches for an update; give a multiple of policy_delay={delay}")
         if self._wants_fused:
             self._fuse(batches.reward.shape[2])
-        if self.scales is not None:
-            batches = batches._replace(
-                observation=self._scaled(batches.observation),
-                next_observation=self._scaled(batches.next_observation),
-                goal=self._scaled_goal(batches.goal),
-            )
         bounded = self.config.hindsight_bound and self.goal_is_terminal
-        minibatches = prepare(batches, self.config, bounded, self.generators.learn)
+        minibatches = prepare(self._to_scale(batches), self.config, bounded, self.generators.learn)
         for first in range(0, count, delay):
             self.learner(minibatches, first)
 
@@ -155,15 +135,9 @@ class TD3:
     def state(self) -> dict[str, Tensor]:
         """Targets and Adam's moments."""
         networks = self.networks
-        tensors = {"target_actor": networks.target_actor, "target_critics": networks.target_critics}
-        for name, optimizer in (("actor", networks.actor_adam), ("critics", networks.critic_adam)):
-            (moments,) = optimizer.state.values()
-            tensors |= {f"adam/{name}/{key}": value for key, value in moments.items()}
-        return tensors
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy parameters, and the state if it is there."""
-        own = self.parameters()
-        if "target_actor" in tensors:
-            own |= self.state()
-        copy_into(own, tensors)
+        return {
+            "target_actor": networks.target_actor,
+            "target_critics": networks.target_critics,
+            **adam_tensors("actor", networks.actor_adam),
+            **adam_tensors("critics", networks.critic_adam),
+        }

@@ -1,0 +1,87 @@
+"""What learners with an ensemble of goal-conditioned critics have in common, whatever their actions."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from discover_rl.agents.agent import Generators, copy_into, value_in_steps
+from discover_rl.replay import Batch
+from discover_rl.selectors import Estimate
+
+Scales = tuple[Float[Tensor, "obs"], Float[Tensor, "goal"]]
+"""Typical sizes of the coordinates of observations and of goals."""
+
+
+class ValueAgent(ABC):
+    """The side of a learner that does not depend on what an action is.
+
+    Args:
+        config: Hyperparameters, among them ``gamma`` and ``goal_is_terminal``.
+        num_runs: Independent runs.
+        terminate_on_success: Whether the goal pays once instead of at each step.
+        generators: Sources of random numbers.
+        scales: Networks see observations and goals divided by these; as they are if None.
+
+    Attributes:
+        goal_is_terminal: Whether the Bellman target ends at the goal.
+        value_max: The largest value there is: reward 1 for ever, or once.
+    """
+
+    def __init__(
+        self,
+        config: Any,  # noqa: ANN401 - one of the configurations of learners
+        num_runs: int,
+        terminate_on_success: bool,
+        generators: Generators,
+        scales: Scales | None,
+    ) -> None:
+        self.num_runs, self.generators, self.scales = num_runs, generators, scales
+        self.device, self._gamma = generators.init.device, config.gamma
+        self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
+        self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
+
+    def _seen(
+        self, observation: Float[Tensor, "*lead obs"], goal: Float[Tensor, "*lead goal"]
+    ) -> Float[Tensor, "*lead input"]:
+        """What networks see: both side by side, to scale."""
+        if self.scales is not None:
+            observation, goal = observation / self.scales[0], goal / self.scales[1]
+        return torch.cat([observation, goal], dim=-1)
+
+    def _to_scale(self, batches: Batch) -> Batch:
+        if self.scales is None:
+            return batches
+        observation, goal = self.scales
+        return batches._replace(
+            observation=batches.observation / observation,
+            next_observation=batches.next_observation / observation,
+            goal=batches.goal / goal,
+        )
+
+    def _estimate(self, q: Float[Tensor, "run member cand"]) -> Estimate:
+        """Mean and deviation over the critics, in minus steps."""
+        steps = value_in_steps(q, self._gamma, self.goal_is_terminal)
+        return Estimate(steps.mean(1), steps.std(1, correction=0))
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Tensor]:
+        """See ``Agent``."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Tensor]:
+        """See ``Agent``."""
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Copy parameters, and the state if any of it is there."""
+        own, state = self.parameters(), self.state()
+        copy_into(own | state if state.keys() & tensors.keys() else own, tensors)
+
+
+def adam_tensors(name: str, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+    """The moments of an optimiser of one flat tensor, named for a checkpoint."""
+    (moments,) = optimizer.state.values()
+    return {f"adam/{name}/{key}": value for key, value in moments.items()}
