@@ -131,7 +131,8 @@ def opened(browser, html):
         yield tab, trouble
 
 
-HEAT = """document.getElementById('player-open-0')._fullData.filter(trace => trace.type === 'heatmap')
+HEAT = """document.getElementById('player-open-0')._fullData
+          .filter(trace => trace.type === 'heatmap' && trace.name !== 'visited')
           .map(trace => Array.from(trace.z).map(row => Array.from(row).filter(v => !Number.isNaN(v)).length)
           .reduce((a, b) => a + b, 0))"""
 CURRENT = "document.querySelector('#player-open-0 .slider-label').textContent"
@@ -163,6 +164,8 @@ def test_the_slider_moves_maps_and_goals(opened):
     assert sum(early["goals"]) < sum(late["goals"])
     assert len(late["heat"]) == 6 and min(early["heat"]) > 0
     assert sum(early["heat"]) < sum(late["heat"])  # more has been visited by then
+    visited = HEAT.replace("!== 'visited'", "=== 'visited'")
+    assert tab.evaluate(visited) == [early["heat"][0], early["heat"][3]]  # grey is where the maps are
     assert trouble == []
 
 
