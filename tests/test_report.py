@@ -165,7 +165,7 @@ def test_the_slider_moves_maps_and_goals(opened):
     assert len(late["heat"]) == 6 and min(early["heat"]) > 0
     assert sum(early["heat"]) < sum(late["heat"])  # more has been visited by then
     visited = HEAT.replace("!== 'visited'", "=== 'visited'")
-    assert tab.evaluate(visited) == [early["heat"][0], early["heat"][3]]  # grey is where the maps are
+    assert tab.evaluate(visited) == [early["heat"][0], early["heat"][3]]  # it is where the maps are
     assert trouble == []
 
 

@@ -24,7 +24,7 @@ COLUMNS = (
     "σ(s₀, g): how uncertain",
     "success —  goals achieved ··  α - -",
 )
-VISITED = "#e3e7ee"
+VISITED = "#cfdcf2"
 PANEL, LEFT, TOP, BOTTOM, GAP = 204, 84, 44, 150, 18  # pixels
 MAPS = 3  # columns of values
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 12, "color": INK}
@@ -163,7 +163,7 @@ def _moving(track: Track, view: View, moment: int) -> list[tuple[int, Any]]:
 
 
 def _visited(track: Track, view: View, moment: int) -> Any:  # noqa: ANN401 - a plotly trace
-    """Where the agent had been by then, in grey: the bins that the maps fill."""
+    """Where the agent had been by then, in pale blue: the bins that the maps fill."""
     from plotly.graph_objects import Heatmap
 
     index = _index(track.maps, moment)
