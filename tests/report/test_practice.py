@@ -47,7 +47,8 @@ def test_what_was_written_after_the_checkpoint_is_dropped(tmp_path):
     assert found is not None
     assert found.attempts.tolist() == [8, 16, 24] and found.observed.tolist() == [0.5, 0.5, 1.0]
     PracticeLog(tmp_path, KINDS)  # a new run in the folder of one that never came to a checkpoint
-    assert len(read_practice(tmp_path).attempts) == 0
+    found = read_practice(tmp_path)
+    assert found is not None and len(found.attempts) == 0
 
 
 def test_old_folders_have_none_and_other_files_are_refused(tmp_path):
@@ -72,7 +73,7 @@ def test_expected_and_seen_in_bins():
     np.testing.assert_allclose(held.expected, [0.05, 0.975])
     np.testing.assert_allclose(held.observed, [0.25, 1.0])
     assert held.count.tolist() == [2, 2]
-    np.testing.assert_allclose(held.half, [1.96 * np.std([0, 0.5], ddof=1) / 2**0.5, 0])
+    np.testing.assert_allclose(held.half, [1.96 * float(np.std([0, 0.5], ddof=1)) / 2**0.5, 0.0])
     assert held.error == pytest.approx((0.05 + 0.45 + 0.05 + 0) / 4)
     assert held.guess == pytest.approx(np.abs(seen[:4] - 0.625).mean())
     assert math.isnan(calibration(rate[4:], seen[4:]).error)
