@@ -1,4 +1,4 @@
-"""The controller of alpha, which balances achievability against relevance, and of beta, which takes over at its ends."""
+"""The controller of alpha, which balances achievability against relevance; at its ends beta takes over."""
 
 import math
 

@@ -179,10 +179,11 @@ class MazeLayout:
         while len(frontier):
             distances[frontier] = steps
             # Free cells never lie on the shell, so a move cannot wrap round to the other side of the grid.
-            near = np.unique(self.keys[frontier, None] + moves)
+            near = (self.keys[frontier, None] + moves).ravel()
             found = np.searchsorted(self.keys, near).clip(max=len(self.keys) - 1)
-            found = found[self.keys[found] == near]
-            frontier = found[distances[found] == UNREACHABLE]
+            reached = np.zeros(len(self.keys), bool)
+            reached[found[self.keys[found] == near]] = True
+            frontier = np.flatnonzero(reached & (distances == UNREACHABLE))
             steps += 1
         return distances
 
@@ -215,12 +216,9 @@ def generate(dim: int, radius: int, corridors: int, dead_ends: int, seed: int) -
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1, 1], size=(corridors, dim))
     signs[0] = 1
-    corridors_only = MazeLayout(name, dim, radius, _walks(rng, signs, radius), (radius,) * dim)
-    if not dead_ends:
-        return corridors_only
-    cells = corridors_only.cells
-    branches = np.concatenate([_branch(rng, cells, radius) for _ in range(dead_ends)])
-    keys = np.union1d(corridors_only.keys, corridors_only.keys_of(branches))
+    keys = _walks(rng, signs, radius)
+    if dead_ends:
+        keys = _sorted_once(np.concatenate([keys, *(_branch(rng, keys, dim, radius) for _ in range(dead_ends))]))
     return MazeLayout(name, dim, radius, keys, (radius,) * dim)
 
 
@@ -257,19 +255,26 @@ def _walks(
         left[every, axis] -= 1
         keys = keys + strides[every, axis]
         walked.append(keys)
-    return np.unique(np.concatenate(walked))
+    return _sorted_once(np.concatenate(walked))
 
 
 def _branch(
-    rng: np.random.Generator, cells: Int64[np.ndarray, "cell dim"], radius: int
-) -> Int64[np.ndarray, "length dim"]:
-    """A straight run off a random cell, cut at the shell (so possibly empty)."""
-    root = cells[rng.integers(len(cells))]
-    direction = np.zeros(cells.shape[1], np.int64)
-    direction[rng.integers(len(direction))] = rng.choice([-1, 1])
+    rng: np.random.Generator, keys: Int64[np.ndarray, "cell"], dim: int, radius: int
+) -> Int64[np.ndarray, "length"]:
+    """Keys of a straight run off a random cell, cut at the shell (so possibly empty)."""
+    strides = (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
+    root = keys[rng.integers(len(keys))] // strides % (2 * radius + 3) - radius - 1
+    direction = np.zeros(dim, np.int64)
+    direction[rng.integers(dim)] = rng.choice([-1, 1])
     length = int(rng.integers(1, max(1, radius // 2) + 1))
     run = root + direction * np.arange(1, length + 1)[:, None]
-    return run[(np.abs(run) <= radius).all(1)]
+    return (run[(np.abs(run) <= radius).all(1)] + radius + 1) @ strides
+
+
+def _sorted_once(keys: Int64[np.ndarray, "any"]) -> Int64[np.ndarray, "cell"]:
+    """As np.unique, whose hashing takes many times as long for millions of keys."""
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def _load_npz(path: Path) -> MazeLayout:
@@ -333,7 +338,9 @@ def _check_cells(layout: MazeLayout) -> None:
             f"radius {layout.radius}; give {layout.dim} integers from {-layout.radius} to {layout.radius}"
         )
     for what, cell in (("start", layout.start), ("target", layout.target)):
-        if not np.isin(layout.keys_of(np.array([cell], np.int64)), layout.keys).item():
+        key = layout.keys_of(np.array([cell], np.int64))[0]
+        place = np.searchsorted(layout.keys, key)
+        if place == len(layout.keys) or layout.keys[place] != key:
             raise ValueError(f"layout {layout.name!r}: the {what} cell {cell} is wall; free it or choose another maze")
     if layout.target == layout.start:
         raise ValueError(f"layout {layout.name!r}: the target is the start cell {layout.start}; move the target")
