@@ -14,7 +14,7 @@ LEAST = 0.125  # of a measured size: a coordinate that random actions hardly mov
 
 
 def observation_scales(env: FlatGoals) -> Float[np.ndarray, "obs"]:
-    """A size for each coordinate: half of the distance between its bounds, or what random actions lead to.
+    """A size for each coordinate: an eighth of the distance between its bounds, or what random actions lead to.
 
     A coordinate without bounds is measured: the root mean square over some hundred steps of random actions, always the
     same ones, as a power of two, so that every start of the same training finds the same number.
@@ -26,11 +26,8 @@ def observation_scales(env: FlatGoals) -> Float[np.ndarray, "obs"]:
     assert isinstance(space, spaces.Box)
     low, high = space.low.astype(np.float64), space.high.astype(np.float64)
     bounded = (np.abs(low) < WIDEST) & (np.abs(high) < WIDEST) & (low < high)
-    scales = (
-        np.where(bounded, np.where(bounded, high, 1.0) - np.where(bounded, low, -1.0), 2.0)
-        / 2
-        / float(__import__("os").environ.get("SPAN", "1"))
-    )
+    scales = np.ones(len(low))
+    scales[bounded] = (high - low)[bounded] / (2 * SPAN)
     if not bounded.all():
         scales[~bounded] = measured_scales(env)[~bounded]
     return scales.astype(np.float32)

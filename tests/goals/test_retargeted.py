@@ -49,7 +49,11 @@ def test_the_same_goals_under_another_name_keep_the_distances():
         (FullGoals(0.5, observation_dim=4), [1.0, 1.0, 0.0, 0.0], ("cell_map", "state_at", "distance_to_target")),
         (BoxGoals([2, 3], 0.5), [1.0, 1.0], ("draw", "cell_map", "state_at", "distance_to_target")),
         (BoxGoals([0], 0.1), [1.0], ("draw", "cell_map", "state_at", "distance_to_target")),
-        (LinearGoals([[1.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]], 0.1), [1.0, 2.0], ("draw", "cell_map", "state_at", "distance_to_target")),
+        (
+            LinearGoals([[1.0, 0.0, 0.0, 0.0], [0.0, 2.0, 0.0, 0.0]], 0.1),
+            [1.0, 2.0],
+            ("draw", "cell_map", "state_at", "distance_to_target"),
+        ),
     ],
     ids=["begins with x and y", "velocities", "x only", "stretched"],
 )  # fmt: skip
