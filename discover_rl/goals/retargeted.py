@@ -14,13 +14,14 @@ from discover_rl.goals.environment import Environment, Step
 from discover_rl.goals.space import GoalSpace
 from discover_rl.goals.targets import target_draw
 
-REDRAWS = 16  # times that a target which its start has solved is drawn anew
+REDRAWS = 16  # times that a target which its start has solved, or that start, is drawn anew
 
 
 class Retargeted:
     """An environment under another goal space, with other targets, or with both; the contract is the same.
 
-    A target that its start has solved is drawn anew, some times over. What the environment offers beyond the contract
+    A target that its start has solved is drawn anew, some times over; so is the start, where that can be asked (not
+    within a CUDA graph). What the environment offers beyond the contract
     is offered here as far as it still holds: a map and cells where goals are coordinates that the environment knows,
     its true distances where the targets are its own.
 
@@ -103,6 +104,16 @@ class Retargeted:
 
     def reset(self, mask: Bool[Tensor, "env"] | None = None) -> Float[Tensor, "env obs"]:
         """See ``Environment``."""
+        observation = self._begin(mask)
+        for _ in range(0 if self.capturable else REDRAWS):
+            solved = self.goal_space.success(self.goal_space.achieved(observation), self._targets)
+            solved = solved if mask is None else solved & mask
+            if not bool(solved.any()):
+                break
+            observation = self._begin(solved)
+        return observation
+
+    def _begin(self, mask: Bool[Tensor, "env"] | None) -> Float[Tensor, "env obs"]:
         observation = self.env.reset(mask)
         if self._draw is None:
             self._targets.copy_(self.env.targets())

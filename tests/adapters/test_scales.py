@@ -42,7 +42,7 @@ def test_bounds_where_they_are_and_measured_powers_of_two_where_not():
     env = FlatGoals(Numbers(), "numbers")
     scales = observation_scales(env)
     assert scales.dtype == np.float32
-    # half of 8 over the span; the root mean square of 40·u is 23, nearer 32 than 16; no less than an eighth; nothing seen; not finite
+    # half of 8 over the span; the root mean square of 40·u is 23, nearer 32 than 16; at least 1/8; only 0; not finite
     assert scales.tolist() == [4 / SPAN, 32.0, 0.125, 1.0, 1.0]
     assert np.array_equal(measured_scales(env), measured_scales(FlatGoals(Numbers(), "again")))
 

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from discover_envs.mujoco_maze.ant import AntMazeConfig
 from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMaze, PointMazeConfig
+from discover_rl.adapters.gymnasium_env import GymnasiumConfig
 from discover_rl.build import make_environment
 from discover_rl.goals import BoxGoals, HasCells, Retargeted
 from discover_rl.goals.spaces import FullGoals, LinearGoals
@@ -107,3 +108,14 @@ def test_a_camera_marks_the_goal_where_it_knows_its_coordinates():
         env.reset()
         env.render(0, torch.full((space.dim,), 9.0), 8, 8)  # type: ignore[attr-defined]
     assert seen == [[9.0, 9.0], own]
+
+
+def test_starts_that_have_solved_their_target_are_drawn_anew():
+    """A pendulum starts at any angle, one in sixteen within this goal."""
+    config = GymnasiumConfig(id="Pendulum-v1")
+    env = make_environment(config, 200, CPU, 0, BoxGoals([0, 1], 0.2), [1.0, 0.0])
+    for mask in (None, torch.arange(200) < 150):
+        before = env.reset(mask)
+        assert not env.goal_space.success(env.goal_space.achieved(before), env.targets()).any()
+    after = env.reset(torch.arange(200) < 3)
+    assert after[3:].equal(before[3:]) and not after[:3].equal(before[:3])
