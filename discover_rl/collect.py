@@ -127,13 +127,18 @@ def _read_run(folder: Path) -> Run:
     if SUCCESS not in metrics:
         raise ValueError(f"{folder / METRICS} has no evaluation yet")
     device, curves = _device(folder), []
-    for seed in np.unique(metrics["seed"]).tolist():
+    budget, stop = float(settings.get("num_timesteps", 0)), float(settings.get("stop_success", 0))
+    seeds = np.unique(metrics["seed"]).tolist()
+    solved = 0 < stop <= min(_last_known(select_seed(metrics, seed)[SUCCESS]) for seed in seeds)
+    for seed in seeds:
         mine = select_seed(metrics, seed)
         known = ~np.isnan(mine[SUCCESS])
         if known.any():
             steps, success = mine[STEP][known].astype(np.float64), mine[SUCCESS][known]
             seconds = _all_seconds(mine[SECONDS])[known] if SECONDS in mine else np.zeros(len(steps))
-            curves.append(Curve(group, seed, steps, success, seconds, device=device, source=str(folder)))
+            planned = 0.0 if solved else budget
+            found = Curve(group, seed, steps, success, seconds, device=device, source=str(folder), planned=planned)
+            curves.append(found)
     if not curves:
         raise ValueError(f"{folder / METRICS} has no evaluation yet")
     return Run(folder, settings, curves)
@@ -179,12 +184,15 @@ def _device(folder: Path) -> str:
         return ""
 
 
+def _last_known(success: Float[np.ndarray, "row"]) -> float:
+    known = success[~np.isnan(success)]
+    return float(known[-1]) if len(known) else 0.0
+
+
 def _unfinished(run: Run) -> list[str]:
-    budget, stop = (run.settings.get(key, 0.0) for key in ("num_timesteps", "stop_success"))
-    reached = min(curve.steps[-1] for curve in run.curves)
-    solved = 0 < stop <= min(curve.success[-1] for curve in run.curves)
-    if reached >= budget or solved:
+    if all(curve.finished for curve in run.curves):
         return []
+    reached, budget = min(curve.steps[-1] for curve in run.curves), run.curves[0].planned
     return [f"{run.folder} is not finished: {reached:,.0f} of {budget:,.0f} steps"]
 
 

@@ -7,14 +7,14 @@ summary.csv, table.md, table.tex     a line for each environment and method
 methods.csv, profiles.csv            methods over all environments
 
 The plan may grow by environments and methods; the settings that all share may not change. A cell that is there is
-skipped, one that was cut off goes on from its checkpoint.
+skipped, one that was cut off goes on from its checkpoint. Any number of processes work in one folder: each takes the
+first cell that no other one holds.
 """
 
-import fcntl
 import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,23 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from discover_rl.collect import collect
+from discover_rl.collect import SUCCESS, collect
 from discover_rl.config import TrainConfig
 from discover_rl.report.aggregate import Comparison, compare_methods, write_comparison
 from discover_rl.report.atomic import write_atomically
 from discover_rl.report.rows import write_rows
 from discover_rl.report.summary import Summary, summarise, write_summary
 from discover_rl.report.table import latex_table, markdown_table, methods_table
-from discover_rl.run_folder import CHECKPOINT, CONFIG, differing_keys, is_finished, load_config
+from discover_rl.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    METRICS,
+    FolderBusyError,
+    claimed,
+    differing_keys,
+    is_finished,
+    load_config,
+)
 from discover_rl.train import train
 
 PLAN, RUNS = "plan.yaml", "runs"
@@ -38,6 +47,8 @@ FORMAT_VERSION = 1
 AXES = ("env", "experiment")
 OWN_KEYS = ("env", "experiment", "selector", "run_dir", "resume", "stop_success")
 """What a comparison sets itself. Runs never end early, so that all have the same budget."""
+MACHINE_KEYS = ("device", "num_threads", "keep_checkpoint")
+"""In what the processes of a comparison may differ."""
 
 Compose = Callable[[Sequence[str]], TrainConfig]
 
@@ -71,8 +82,7 @@ class Plan:
                     f"{name}=[{'discover,her' if name == 'selectors' else 'point_maze/u,point_maze/cross'}]"
                 )
         for setting in self.settings:
-            key = setting.split("=", 1)[0].lstrip("+")
-            if key in OWN_KEYS:
+            if (key := _key(setting)) in OWN_KEYS:
                 raise ValueError(
                     f"compare: {setting!r}: {key} is set by the comparison itself, so that all runs have the same "
                     f"budget and a folder of their own; not allowed here: {', '.join(OWN_KEYS)}"
@@ -87,23 +97,25 @@ class Plan:
         ]
 
     def _overrides(self, task: str, selector: str) -> tuple[str, ...]:
-        return (f"{self.axis}={task}", f"selector={selector}", *self.settings, "stop_success=0")
+        # the budget is the same for all, so a finished run never goes on
+        own = ("keep_checkpoint=false", *self.settings, "stop_success=0")
+        return (f"{self.axis}={task}", f"selector={selector}", *own)
 
     def grown(self, other: "Plan") -> "Plan":
-        """This plan with the tasks and selectors of another one, after its own.
+        """This plan with the tasks and selectors of another one, after its own, on the machine of the other one.
 
         Raises:
             ValueError: If their settings differ.
         """
         if self.axis != other.axis:
             raise ValueError(f"the tasks there are {self.axis}s, not {other.axis}s; choose another folder=")
-        if sorted(self.settings) != sorted(other.settings):
+        if _shared(self.settings) != _shared(other.settings):
             raise ValueError(
                 f"it was made with the settings [{' '.join(self.settings)}], this command has "
                 f"[{' '.join(other.settings)}]; give the same ones, or choose another folder="
             )
         tasks = tuple(dict.fromkeys([*self.tasks, *other.tasks]))
-        return Plan(self.axis, tasks, tuple(dict.fromkeys([*self.selectors, *other.selectors])), self.settings)
+        return Plan(self.axis, tasks, tuple(dict.fromkeys([*self.selectors, *other.selectors])), other.settings)
 
 
 @dataclass(frozen=True)
@@ -120,12 +132,14 @@ class Outcome:
 
     Attributes:
         trained: Cells that were trained now.
-        skipped: Cells that were there already.
+        skipped: Cells that were there already, or that another process has trained meanwhile.
+        elsewhere: Cells that another process is training.
         failed: Cells that ended in an error, with it.
     """
 
     trained: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
 
@@ -167,24 +181,6 @@ def save_plan(folder: Path, plan: Plan) -> None:
     write_atomically(folder / PLAN, OmegaConf.to_yaml(OmegaConf.create(dict(mapping))).encode())
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process; the lock ends with the process, however it ends.
-
-    Raises:
-        ValueError: If another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(
-                f"another process is at work in {folder}; wait for it, or choose another folder="
-            ) from error
-        yield
-
-
 def run_plan(
     folder: Path, plan: Plan, compose: Compose, say: Callable[[str], None], after: Callable[[], None] = lambda: None
 ) -> Outcome:
@@ -206,23 +202,46 @@ def run_plan(
     configs = {cell.name: _composed(cell, folder, compose) for cell in cells}
     _check_budgets(plan, configs)
     outcome = Outcome()
-    for number, cell in enumerate(cells, start=1):
-        run_dir, config = folder / RUNS / cell.name, configs[cell.name]
-        if is_done(run_dir, config):
-            outcome.skipped.append(cell.name)
-            continue
-        goes_on = (run_dir / CHECKPOINT).is_file()
-        say(f"[{number}/{len(cells)}] {cell.name}" + (", going on from its checkpoint" if goes_on else ""))
-        try:
-            train(config, run_dir, resume=goes_on)
-        except Exception as error:  # out of memory, a diverged network: the other cells do not suffer
-            outcome.failed[cell.name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            say(f"{cell.name} failed: {outcome.failed[cell.name]}")
+    waiting = list(cells)
+    while waiting:
+        for cell in waiting:
+            try:
+                with claimed(folder / RUNS / cell.name):
+                    number = f"[{cells.index(cell) + 1}/{len(cells)}] "
+                    trained = _train(cell.name, configs[cell.name], folder, outcome, partial(_said, say, number))
+            except FolderBusyError:
+                continue
+            waiting.remove(cell)
+            if trained:
+                after()
+            break  # from the first again: its process may have died
         else:
-            outcome.trained.append(cell.name)
-            after()
-        _free_memory()
+            break
+    outcome.elsewhere = [cell.name for cell in waiting]
     return outcome
+
+
+def _train(name: str, config: TrainConfig, folder: Path, outcome: Outcome, say: Callable[[str], None]) -> bool:
+    """Train a cell that is held, unless it is done; whether it was trained now."""
+    run_dir = folder / RUNS / name
+    if is_done(run_dir, config):
+        outcome.skipped.append(name)
+        return False
+    goes_on = (run_dir / CHECKPOINT).is_file()
+    say(name + (", going on from its checkpoint" if goes_on else ""))
+    try:
+        train(config, run_dir, resume=goes_on)
+    except Exception as error:  # out of memory, a diverged network: the other cells do not suffer
+        outcome.failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        say(f"{name} failed: {outcome.failed[name]}")
+    else:
+        outcome.trained.append(name)
+    _free_memory()
+    return name in outcome.trained
+
+
+def _said(say: Callable[[str], None], number: str, text: str) -> None:
+    say(number + text)
 
 
 def is_done(run_dir: Path, config: TrainConfig) -> bool:
@@ -233,7 +252,7 @@ def is_done(run_dir: Path, config: TrainConfig) -> bool:
     """
     if not (run_dir / CONFIG).is_file():
         return False
-    if differing := differing_keys(load_config(run_dir), config):
+    if differing := differing_keys(load_config(run_dir, own_files=True), config):
         raise ValueError(
             f"{run_dir} was made with another {', '.join(differing)}, by another version or another recipe; remove it, "
             "or choose another folder="
@@ -241,31 +260,26 @@ def is_done(run_dir: Path, config: TrainConfig) -> bool:
     return is_finished(run_dir, config.num_timesteps)
 
 
-def finished_cells(folder: Path, plan: Plan, compose: Compose) -> tuple[list[Path], list[str]]:
-    """Run folders of the cells that are done, and the names of those that are not."""
-    done, missing = [], []
-    for cell in plan.cells():
-        run_dir = folder / RUNS / cell.name
-        if is_done(run_dir, compose(cell.overrides)):
-            done.append(run_dir)
-        else:
-            missing.append(cell.name)
-    return done, missing
-
-
-def write_tables(folder: Path, run_dirs: Sequence[Path], missing: Sequence[str]) -> tuple[list[Summary], Comparison]:
-    """Write every table of a comparison.
+def write_tables(folder: Path, plan: Plan) -> tuple[list[Summary], Comparison, list[str]]:
+    """Write every table of a comparison, of what is there. Nothing is composed, so no recipe has to be here.
 
     Args:
         folder: The folder of the comparison.
-        run_dirs: Runs that are done.
-        missing: Names of those that are not; the tables say so.
+        plan: What belongs to it.
+
+    Returns:
+        The lines, the methods over all tasks, and warnings: what is not finished, what could not be read.
 
     Raises:
         ValueError: If no run has an evaluation.
         OSError: If a file cannot be written.
     """
-    curves, _ = collect(run_dirs)
+    there = cells_there(folder, plan)
+    if not there:
+        raise ValueError(f"no run in {folder / RUNS} has an evaluation yet")
+    curves, warnings = collect(there)
+    sources = {curve.source for curve in curves}
+    missing = [cell.name for cell in plan.cells() if str(folder / RUNS / cell.name) not in sources]
     lines, comparison = summarise(curves), compare_methods(curves)
     write_rows(folder / "rows.csv", curves)
     write_summary(folder / "summary.csv", lines)
@@ -275,7 +289,30 @@ def write_tables(folder: Path, run_dirs: Sequence[Path], missing: Sequence[str])
     write_atomically(folder / "table.md", ("\n\n".join(parts) + "\n").encode())
     latex = [f"% {incomplete}"] if missing else []
     write_atomically(folder / "table.tex", ("\n".join([*latex, latex_table(lines)]) + "\n").encode())
-    return lines, comparison
+    return lines, comparison, [*warnings, *([incomplete] if missing else [])]
+
+
+def cells_there(folder: Path, plan: Plan) -> list[Path]:
+    """Run folders of the cells that have begun."""
+    run_dirs = [folder / RUNS / cell.name for cell in plan.cells()]
+    return [run_dir for run_dir in run_dirs if (run_dir / CONFIG).is_file() and _is_evaluated(run_dir)]
+
+
+def _is_evaluated(run_dir: Path) -> bool:
+    """Whether ``metrics.csv`` names the column at all; a run cut off before its first evaluation is still to come."""
+    try:
+        with (run_dir / METRICS).open(encoding="utf-8") as file:
+            return SUCCESS in file.readline().strip().split(",")
+    except OSError:
+        return False
+
+
+def _key(setting: str) -> str:
+    return setting.split("=", 1)[0].lstrip("+")
+
+
+def _shared(settings: Sequence[str]) -> list[str]:
+    return sorted(setting for setting in settings if _key(setting) not in MACHINE_KEYS)
 
 
 def _composed(cell: Cell, folder: Path, compose: Compose) -> TrainConfig:

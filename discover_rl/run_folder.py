@@ -6,18 +6,24 @@ files/KEY/          copies of the files that env.KEY names (a layout, say), so t
 metrics.csv         one row per seed and log time
 tensorboard/        the same rows
 model.safetensors   the networks, newest
-checkpoint.safetensors   everything that training goes on from, newest
+checkpoint.safetensors   everything that training goes on from, newest; only a note once a run with
+                    keep_checkpoint=false is finished
 curriculum.safetensors   the goals chosen and value maps over time, for the report
 curriculum.png      the goals chosen over time
+.lock               held by the process that trains here
 """
 
 import dataclasses
+import fcntl
 import hashlib
 import json
+import os
 import platform
 import re
 import subprocess
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,7 +51,7 @@ from discover_rl.selectors import SELECTORS
 CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
 MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "curriculum.safetensors"
 
-FILES = "files"
+FILES, LOCK = "files", ".lock"
 FORMAT_VERSION = 1
 """Of a run folder. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; it is read too."""
 
@@ -64,8 +70,45 @@ FREE_KEYS = (
     "log_interval",
     "eval_interval",
     "save_interval",
+    "keep_checkpoint",
     "stop_success",
 )
+
+
+class FolderBusyError(ValueError):
+    """Another process is at work in a folder."""
+
+
+@contextmanager
+def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder for this process. The claim ends with the process, however it ends, so none goes stale.
+
+    Between machines it holds where their file system passes on ``flock``, as NFS does.
+
+    Args:
+        folder: Made where missing.
+        wait: Whether to wait for a process that holds it.
+
+    Raises:
+        FolderBusyError: If another process holds it, and this one does not wait.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            raise FolderBusyError(
+                f"another process ({holder}) is at work in {folder}; wait for it, or choose another folder"
+            ) from error
+        except OSError as error:
+            warnings.warn(f"{folder} cannot be locked ({error.strerror}); start one process there only", stacklevel=3)
+        os.register_at_fork(after_in_child=file.close)  # a worker that outlives its parent must not keep the claim
+        file.truncate(0)
+        file.write(f"{platform.node()}, process {os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
@@ -312,8 +355,14 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """Keys on which two configurations may not differ if one is to continue the other, but do."""
+    """Keys on which two configurations may not differ if one is to continue the other, but do.
+
+    Files that the environment is made of count by their contents, where they are there, not by their places.
+    """
     a, b = config_to_mapping(one), config_to_mapping(other)
+    for mapping in (a, b):
+        digests = {key: hashlib.sha256(p.read_bytes()).hexdigest() for key, p in _env_files(mapping["env"]).items()}
+        mapping["env"] = {**(mapping["env"] or {}), **digests}
     return [key for key in a if key not in FREE_KEYS and a[key] != b[key]]
 
 
@@ -333,7 +382,7 @@ def first_folder(config: TrainConfig, label: str = "") -> Path:
 def is_done(config: TrainConfig, label: str = "") -> bool:
     """Whether the first run of this configuration is there, trained to the end."""
     run_dir = first_folder(config, label)
-    if not (run_dir / CONFIG).is_file() or differing_keys(load_config(run_dir), config):
+    if not (run_dir / CONFIG).is_file() or differing_keys(load_config(run_dir, own_files=True), config):
         return False
     return is_finished(run_dir, config.num_timesteps)
 
@@ -355,7 +404,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """
     if config.resume not in ("auto", "never"):
         run_dir = Path(config.resume)
-        if differing := differing_keys(load_config(run_dir), config):
+        if differing := differing_keys(load_config(run_dir, own_files=True), config):
             raise ValueError(
                 f"resume={run_dir}: the run there was made with another {', '.join(differing)}; "
                 "give the same values, or start afresh with resume=never"
@@ -370,7 +419,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             return run_dir, False
         if config.resume == "never":
             continue
-        if differing_keys(load_config(run_dir), config):
+        if differing_keys(load_config(run_dir, own_files=True), config):
             continue
         if not is_finished(run_dir, config.num_timesteps):
             return run_dir, (run_dir / CHECKPOINT).is_file()

@@ -242,8 +242,6 @@ class Trainer:
 
     def learn(self) -> None:
         """The gradient steps of a round."""
-        if self.num_timesteps < self.config.learning_starts:
-            return
         for _ in range(self.config.gradient_steps // self.batches_per_update):
             self._update()
 
@@ -252,8 +250,9 @@ class Trainer:
         self._choose_goals()
         self._roll_out()
         self.buffer.add(self.round.block)
-        self.learn()
-        self._adapt()
+        if self.num_timesteps >= self.config.learning_starts:  # what random actions achieve says nothing of the goals
+            self.learn()
+            self._adapt()
         self.rounds += 1
 
     # -- the run -----------------------------------------------------------------------------------------
@@ -395,6 +394,10 @@ class Trainer:
             "good_evaluations": self.good_evaluations,
         }
         save_checkpoint(run_dir / MODEL, self.agent.parameters(), note)
+        self.snapshots.save(run_dir, note)
+        if not self.config.keep_checkpoint and (self.solved or self.num_timesteps >= self.config.num_timesteps):
+            save_checkpoint(run_dir / CHECKPOINT, {}, {**note, "only_note": True})
+            return
         tensors = {
             **self.agent.parameters(),
             **self.agent.state(),
@@ -403,7 +406,6 @@ class Trainer:
             "buffer/rows": self.buffer.filled(),
             **self._selector_tensors(),
         }
-        self.snapshots.save(run_dir, note)
         save_checkpoint(run_dir / CHECKPOINT, tensors, note)
 
     def restore(self, path: Path) -> None:
@@ -413,6 +415,11 @@ class Trainer:
             CheckpointError: If it cannot be used.
         """
         tensors, note = load_checkpoint(path, self.device)
+        if note.get("only_note"):
+            raise CheckpointError(
+                f"checkpoint {path}: the run was finished with keep_checkpoint=false, so that it cannot be trained "
+                "further; start afresh with resume=never"
+            )
         try:
             self.agent.load(tensors)
             self.buffer.restore(tensors["buffer/rows"], note["rounds_added"])

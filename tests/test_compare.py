@@ -8,13 +8,17 @@ import sys
 import time
 
 import pytest
+import torch
 
+from discover_rl.checkpoint import CheckpointError, load_checkpoint
+from discover_rl.cli import compare as verb
 from discover_rl.cli import main
-from discover_rl.compare import PLAN, RUNS, Plan, load_plan, locked, save_plan
-from discover_rl.run_folder import CHECKPOINT, METRICS
+from discover_rl.compare import PLAN, RUNS, Plan, load_plan, save_plan
+from discover_rl.run_folder import CHECKPOINT, METRICS, claimed, load_config
 from discover_rl.train import Trainer
 
 CLOCK = ("time/fps", "time/time_elapsed")
+WRITE_REPORT = verb._write_report
 
 
 @pytest.fixture
@@ -26,8 +30,9 @@ def settings(tiny_arguments, tmp_path):
 
 @pytest.fixture
 def compare(monkeypatch, capsys, settings):
-    """Runs the verb without pictures; returns the cells that were trained, and what was printed."""
+    """Runs the verb without pictures and report; returns the cells that were trained, and what was printed."""
     monkeypatch.setattr(Trainer, "_save_pictures", lambda *_: None)
+    monkeypatch.setattr(verb, "_write_report", lambda *_: [])
 
     def run(*arguments):
         main(["compare", *arguments, *settings])
@@ -175,9 +180,156 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(settings, tmp_path):
     assert len(curves_of(killed / RUNS / "point_maze_open-random")) == 2 * 10
 
 
-def test_two_processes_do_not_work_in_one_folder(fails, tmp_path):
-    with locked(tmp_path / "here"):
-        assert "another process is at work in" in fails("envs=[point_maze/open]", "selectors=[her]")
+def test_what_another_process_trains_is_left_to_it_and_taken_over_when_that_ends(compare, tmp_path):
+    arguments = ["envs=[point_maze/open]", "selectors=[her,random]"]
+    with claimed(tmp_path / "here" / RUNS / "point_maze_open-her"):
+        trained, out = compare(*arguments)
+        assert trained == ["point_maze_open-random"]
+        assert "1 runs trained, 0 there already; another process is training point_maze_open-her" in out
+        assert "point_maze_open-her still to come" in (tmp_path / "here" / "table.md").read_text()
+    assert compare(*arguments)[0] == ["point_maze_open-her"]
+
+
+def test_after_each_run_it_looks_again_for_what_a_dead_process_has_left(compare, monkeypatch, tmp_path):
+    claim = claimed(tmp_path / "here" / RUNS / "point_maze_open-her")
+    train_round, held = Trainer.train_round, [claim]
+
+    def ends_meanwhile(self):
+        if held:
+            held.pop().__exit__(None, None, None)
+        train_round(self)
+
+    claim.__enter__()
+    monkeypatch.setattr(Trainer, "train_round", ends_meanwhile)
+    trained, _ = compare("envs=[point_maze/open]", "selectors=[her,random]")
+    assert trained == ["point_maze_open-random", "point_maze_open-her"]
+
+
+def test_processes_may_differ_in_their_machine_alone(compare, fails):
+    compare("envs=[point_maze/open]", "selectors=[her]")
+    assert compare("envs=[point_maze/open]", "selectors=[random]", "num_threads=1")[0] == ["point_maze_open-random"]
+    said = fails("envs=[point_maze/open]", "selectors=[random]", "tf32=false")
+    assert "holds another comparison: it was made with the settings [" in said
+
+
+def test_a_finished_run_keeps_little_and_says_so(compare, tmp_path):
+    compare("envs=[point_maze/open]", "selectors=[her]")
+    run_dir = tmp_path / "here" / RUNS / "point_maze_open-her"
+    tensors, note = load_checkpoint(run_dir / CHECKPOINT, torch.device("cpu"))
+    assert tensors == {} and note["num_timesteps"] == 192
+    main(["eval", str(run_dir), "device=cpu"])
+    with pytest.raises(CheckpointError, match="finished with keep_checkpoint=false"):
+        Trainer(load_config(run_dir)).restore(run_dir / CHECKPOINT)
+    compare("envs=[point_maze/open]", "selectors=[random]", "keep_checkpoint=true")
+    tensors, _ = load_checkpoint(tmp_path / "here" / RUNS / "point_maze_open-random" / CHECKPOINT, torch.device("cpu"))
+    assert tensors["buffer/rows"].numel()
+
+
+@pytest.fixture
+def cut_off(compare, monkeypatch, capsys, tmp_path):
+    """A comparison of which the second run was cut off after its first evaluation; returns the folder."""
+    train_round = Trainer.train_round
+
+    def interrupted(self):
+        if self.selector.name == "random" and self.rounds == 3:
+            raise KeyboardInterrupt
+        train_round(self)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Trainer, "train_round", interrupted)
+        compare("envs=[point_maze/open]", "selectors=[her,random,uniform]")
+    capsys.readouterr()
+    return tmp_path / "here"
+
+
+def test_tables_of_what_is_there_say_what_is_not_finished(cut_off, compare, settings, capsys, monkeypatch):
+    monkeypatch.setattr(verb, "_write_report", WRITE_REPORT)
+    before = {path: path.stat().st_mtime_ns for path in cut_off.glob(f"{RUNS}/**/*") if path.is_file()}
+    main(["compare", settings[-1], "--tables"])
+    out, said = capsys.readouterr()
+    assert {path: path.stat().st_mtime_ns for path in cut_off.glob(f"{RUNS}/**/*") if path.is_file()} == before
+    table = (cut_off / "table.md").read_text()
+    line = next(line for line in table.splitlines() if line.startswith("| open | random"))
+    assert "| 2 | 9.6e-05 of 0.00019 | " in line
+    assert "Not finished: random on open." in table and "Not finished: random on open." in out
+    assert "Not complete: point_maze_open-uniform still to come." in table
+    assert "point_maze_open-random is not finished: 96 of 192 steps" in said
+    assert (cut_off / "report.html").stat().st_size > 0
+    with (cut_off / "summary.csv").open() as file:
+        finished = {row["selector"]: (row["steps_max"], row["finished"]) for row in csv.DictReader(file)}
+    assert finished == {"her": ("192", "1"), "random": ("96", "0")}
+    with (cut_off / "methods.csv").open() as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"her"}  # nothing unfinished among the scores
+
+    main(["table", str(cut_off / "rows.csv")])  # the rows remember it
+    assert "Not finished: random on open." in capsys.readouterr().out
+    compare("envs=[point_maze/open]", "selectors=[her,random,uniform]")
+    assert "Not finished" not in (cut_off / "table.md").read_text()
+    assert "random" in (cut_off / "methods.csv").read_text()
+
+
+def test_tables_need_nothing_but_metrics_and_configuration(cut_off, settings, capsys):
+    for path in [*cut_off.glob(f"{RUNS}/*/*.safetensors"), *cut_off.glob(f"{RUNS}/*/versions.json")]:
+        path.unlink()
+    main(["compare", settings[-1], "--tables"])
+    assert "Not finished: random on open." in capsys.readouterr().out
+
+
+def test_the_tables_want_a_folder_and_nothing_else(fails, tmp_path, capsys):
+    assert "give nothing but folder=DIR beside it" in fails("--tables", "envs=[point_maze/u]", "selectors=[her]")
+    with pytest.raises(SystemExit):
+        main(["compare", f"folder={tmp_path / 'no'}", "--tables"])
+    assert "holds no comparison yet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_maze_file_may_lie_elsewhere_but_not_change(compare, fails, tmp_path, monkeypatch):
+    maze = "#####\n#...#\n#.S.#\n#..G#\n#####\n"
+    (tmp_path / "maze.txt").write_text(maze)
+    arguments = ["envs=[point_maze/open]", "selectors=[her]"]
+    compare(*arguments, f"env.layout={tmp_path / 'maze.txt'}")
+    (tmp_path / "maze.txt").write_text(maze.replace("#..G#", "#G..#"))
+    assert "was made with another env" in fails(*arguments, f"env.layout={tmp_path / 'maze.txt'}")
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "maze.txt").write_text(maze)
+    plan = tmp_path / "here" / PLAN
+    plan.write_text(plan.read_text().replace(str(tmp_path / "maze.txt"), str(tmp_path / "moved" / "maze.txt")))
+    assert compare(*arguments, f"env.layout={tmp_path / 'moved' / 'maze.txt'}")[0] == []
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_runs_and_one_outlives_the_other(settings, tmp_path):
+    """Both are at work at once; one is killed in the middle of a run, which the other takes over."""
+    axes = ["envs=[point_maze/open]", "selectors=[her,random,uniform,mega]", "save_interval=1", "eval_interval=1"]
+    arguments = [*axes, *settings[:-1], "num_timesteps=960", f"folder={tmp_path / 'here'}"]
+
+    def start(log):
+        command = [sys.executable, "-m", "discover_rl", "compare", *arguments]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.DEVNULL, text=True)
+
+    with (tmp_path / "victim").open("w") as one, (tmp_path / "heir").open("w") as two:
+        victim, heir = start(one), start(two)
+        until = time.monotonic() + 120
+        try:  # a run whose checkpoint is there and that is not done
+            while time.monotonic() < until and victim.poll() is None:
+                begun = (tmp_path / "victim").read_text().splitlines()
+                name = begun[-1].split("] ")[1] if begun else ""
+                if name and (tmp_path / "here" / RUNS / name / CHECKPOINT).exists():
+                    break
+                time.sleep(0.002)
+        finally:
+            victim.send_signal(signal.SIGKILL)
+            victim.wait()
+        assert heir.wait(200) == 0
+    taken = [line.split("] ")[1] for line in (tmp_path / "heir").read_text().splitlines() if line.startswith("[")]
+    own = [line.split("] ")[1] for line in (tmp_path / "victim").read_text().splitlines() if line.startswith("[")]
+    assert f"{own[-1]}, going on from its checkpoint" in taken
+    cells = [f"point_maze_open-{name}" for name in ("her", "random", "uniform", "mega")]
+    assert sorted([*own[:-1], *(name.split(",")[0] for name in taken)]) == sorted(cells)  # nothing twice
+    for cell in cells:
+        assert len(curves_of(tmp_path / "here" / RUNS / cell)) == 2 * 20
+    assert "Not finished" not in (tmp_path / "here" / "table.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
 """Configurations as plain data, and how the folder of a run is chosen."""
 
 import dataclasses
+import errno
 import json
+import os
+import signal
+import time
 
 import pytest
 import torch
@@ -9,12 +13,15 @@ from omegaconf import OmegaConf
 
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, TD3Config, ZeroConfig
+from discover_rl.cli import main
 from discover_rl.config import HindsightConfig, TrainConfig
 from discover_rl.run_folder import (
     CHECKPOINT,
     CONFIG,
     VERSIONS,
+    FolderBusyError,
     choose_folder,
+    claimed,
     config_from_mapping,
     config_to_mapping,
     differing_keys,
@@ -27,7 +34,7 @@ from discover_rl.train import Trainer, train
 
 CPU = torch.device("cpu")
 FREE = ["num_timesteps", "device", "num_threads", "cudagraphs", "compile", "tf32", "resume", "run_dir", "stop_success"]
-FREE += ["log_interval", "eval_interval", "save_interval"]
+FREE += ["log_interval", "eval_interval", "save_interval", "keep_checkpoint"]
 
 
 def changed(value):
@@ -227,3 +234,49 @@ def test_the_written_file_is_plain_yaml(tiny, tmp_path):
     text = (tmp_path / CONFIG).read_text()
     assert "!!python" not in text
     assert OmegaConf.select(OmegaConf.create(text), "agent.hidden_sizes") == [16, 16]
+
+
+def test_a_folder_is_held_by_one_and_free_when_that_ends(tmp_path):
+    with claimed(tmp_path / "run"):
+        with pytest.raises(FolderBusyError) as info, claimed(tmp_path / "run"):
+            pass
+        assert f"process {os.getpid()}) is at work in {tmp_path / 'run'}; wait for it" in str(info.value)
+    with claimed(tmp_path / "run"):
+        pass
+
+
+def test_a_worker_that_outlives_its_parent_does_not_keep_the_claim(tmp_path):
+    reading, writing = os.pipe()
+    trains = os.fork()
+    if not trains:
+        with claimed(tmp_path):
+            worker = os.fork()
+            os.write(writing, f"{os.getpid()}\n".encode() if not worker else b"")
+            time.sleep(60 if not worker else 0.5)
+            os._exit(0)  # neither unlocks anything
+    try:
+        worker = int(os.read(reading, 20))
+        os.waitpid(trains, 0)
+        os.kill(worker, 0)  # it is alive
+        with claimed(tmp_path):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+
+
+def test_where_nothing_can_be_locked_it_says_so_and_goes_on(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    sentence = "cannot be locked .No locks available.; start one process there only"
+    with pytest.warns(UserWarning, match=sentence), claimed(tmp_path):
+        pass
+
+
+def test_two_commands_do_not_train_in_one_folder(tiny_arguments, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    with claimed(run_dir), pytest.raises(SystemExit):
+        main(["train", *tiny_arguments, "selector=her", f"run_dir={run_dir}"])
+    assert f"is at work in {run_dir}" in capsys.readouterr().err
+    assert not (run_dir / CONFIG).exists()

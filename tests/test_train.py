@@ -9,7 +9,7 @@ from discover_rl.agents import AGENT_CONFIGS, RandomConfig, TD3Config, ZeroAgent
 from discover_rl.report import read_metrics
 from discover_rl.rounds import batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, METRICS
-from discover_rl.selectors import HER, SELECTORS, Candidates, Choice, Oracle, Random
+from discover_rl.selectors import HER, SELECTORS, Candidates, Choice, Discover, Oracle, Random
 from discover_rl.train import Trainer, train
 
 
@@ -129,6 +129,16 @@ def test_learning_starts_means_uniform_actions_and_no_updates_until_then(tiny, h
         error = (uniform - torch.linspace(0, 1, len(uniform))).abs().max()
         assert (error < 0.12) == (round_ < 2)  # the untrained policy plus noise is no uniform draw
         assert held(trainer)["critics"].equal(before) == (round_ < 2)
+
+
+def test_alpha_waits_for_learning_to_begin(tiny):
+    trainer = Trainer(tiny(learning_starts=2 * 48, selector=Discover(alpha_start=0.3, target_rate=1.0, band=0.0)))
+    alphas = []
+    for _ in range(3):
+        trainer.train_round()
+        alphas.append(trainer.selector_state.alpha.clone())
+    assert alphas[1].eq(0.3).all()  # nothing moved while actions were random
+    assert alphas[2].gt(0.3).all()  # of goals chosen blindly some are always missed
 
 
 def test_learning_starts_beyond_the_buffer_is_refused(tiny):

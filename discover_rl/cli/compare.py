@@ -15,15 +15,19 @@ HELP = """discover-rl compare: methods on tasks, the same seeds and the same bud
 
 usage: discover-rl compare envs=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
        discover-rl compare experiments=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
-       discover-rl compare folder=DIR
+       discover-rl compare folder=DIR [--tables]
 
   envs, experiments   the tasks: environments, or recipes that bring their environment and budget
   selectors           the methods
   KEY=VALUE           settings of all runs, as for train (seeds=10, num_timesteps=1e6, agent.gamma=0.99)
   folder              where everything is written (default: comparison)
+  --tables            train nothing, write tables and report of what is there, finished or not
 
 Runs that are there are skipped, runs that were cut off go on: after a kill type the same command again, or only
 folder=DIR. With more tasks or methods the folder grows. No run ends early, so that the budget is the same for all.
+The same command in several processes, on several machines that share the folder: they share the runs out among them
+(device= and num_threads= may differ). Finished runs keep networks and metrics, but nothing to train further from,
+unless keep_checkpoint=true.
 
 example: discover-rl compare envs=[point_maze/u,point_maze/cross] selectors=[discover,mega,her] seeds=10 device=cuda
 """
@@ -36,42 +40,67 @@ def run(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="")
         return
-    from discover_rl.compare import finished_cells, load_plan, locked, run_plan, save_plan, write_tables
-    from discover_rl.report.table import methods_table, text_table
+    from discover_rl.compare import cells_there, load_plan, run_plan, save_plan, write_tables
+    from discover_rl.run_folder import claimed
 
-    folder, given = _parse(arguments)
+    only_tables = "--tables" in arguments
+    folder, given = _parse([argument for argument in arguments if argument != "--tables"])
+    if only_tables:
+        if given is not None:
+            raise ValueError("compare: --tables shows a folder as it is; give nothing but folder=DIR beside it")
+        _show(folder)
+        return
     register_schemas()
-    compose = cache(composed)
-    with locked(folder):
+    with claimed(folder, wait=True):
         stored = load_plan(folder)
         try:
             plan = given if stored is None else stored if given is None else stored.grown(given)
         except ValueError as error:
             raise ValueError(f"{folder} holds another comparison: {error}") from error
         if plan is None:
-            raise ValueError(
-                f"{folder} holds no comparison yet; give envs=[...] or experiments=[...] and selectors=[...]"
-            )
-        for cell in plan.cells():
-            check_overrides(list(cell.overrides))
+            raise ValueError(_no_plan(folder))
+        several = len(plan.selectors)
+        for number, cell in enumerate(plan.cells()):
+            if number < several or number % several == 0:  # each task and each selector once
+                check_overrides(list(cell.overrides))
         save_plan(folder, plan)
 
-        def tables() -> None:
-            write_tables(folder, *finished_cells(folder, plan, compose))
+    def tables() -> None:
+        with claimed(folder, wait=True):
+            write_tables(folder, load_plan(folder) or plan)
 
-        outcome = run_plan(folder, plan, compose, lambda text: print(text, flush=True), tables)
-        done, missing = finished_cells(folder, plan, compose)
-        if done:
-            lines, comparison = write_tables(folder, done, missing)
-            print("\n" + text_table(lines))
-            if summary := methods_table(comparison):
-                print("\n" + summary)
-            print(f"\n{len(outcome.trained)} runs trained, {len(outcome.skipped)} there already; all in {folder}:")
-            print("  report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
-            _write_report(folder, done)
+    outcome = run_plan(folder, plan, cache(composed), lambda text: print(text, flush=True), tables)
+    if cells_there(folder, plan):
+        _show(folder)
+    trained = f"\n{len(outcome.trained)} runs trained, {len(outcome.skipped)} there already"
+    elsewhere = f"; another process is training {', '.join(outcome.elsewhere)}" if outcome.elsewhere else ""
+    print(f"{trained}{elsewhere}")
     if outcome.failed:
         told = "; ".join(f"{name}: {error}" for name, error in outcome.failed.items())
         fail(f"{len(outcome.failed)} of {len(plan.cells())} runs failed: {told}; the same command tries them again")
+
+
+def _no_plan(folder: Path) -> str:
+    return f"{folder} holds no comparison yet; give envs=[...] or experiments=[...] and selectors=[...]"
+
+
+def _show(folder: Path) -> None:
+    """Write tables and report of what is there, and print them."""
+    from discover_rl.compare import load_plan, write_tables
+    from discover_rl.report.table import methods_table, text_table
+    from discover_rl.run_folder import claimed
+
+    plan = load_plan(folder)
+    if plan is None:
+        raise ValueError(_no_plan(folder))
+    with claimed(folder, wait=True):
+        lines, comparison, warnings = write_tables(folder, plan)
+        for warning in [*warnings, *_write_report(folder, plan)]:
+            print(f"discover-rl: warning: {warning}", file=sys.stderr)
+    print("\n" + text_table(lines))
+    if summary := methods_table(comparison):
+        print("\n" + summary)
+    print(f"\nin {folder}: report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
 
 
 def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
@@ -106,12 +135,12 @@ def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
     return folder, Plan(AXES[axes[0]], tuple(values[axes[0]]), tuple(values["selectors"]), tuple(settings))
 
 
-def _write_report(folder: Path, run_dirs: list[Path]) -> None:
+def _write_report(folder: Path, plan: "Plan") -> list[str]:
+    from discover_rl.compare import cells_there
     from discover_rl.present import write_report
 
     try:
-        warnings = write_report(run_dirs, folder / "report.html")
+        warnings = write_report(cells_there(folder, plan), folder / "report.html")
     except ValueError as error:  # plotly is an extra; the tables are there all the same
-        warnings = [f"no report: {error}"]
-    for warning in warnings:
-        print(f"discover-rl: warning: {warning}", file=sys.stderr)
+        return [f"no report: {error}"]
+    return [warning for warning in warnings if "is not finished" not in warning]  # told already

@@ -18,11 +18,14 @@ class HindsightConfig:
         target: Share relabelled with the target of its run.
         random: Share relabelled with a goal achieved in a random transition of the buffer. It shows the critics
             pairs that no episode connects, between which the selector compares.
+        skip_reached: Whether a future goal that the state has reached already is drawn once more, from later in the
+            episode. Where bodies move slowly most of them are, and such a transition teaches nothing.
     """
 
     future: float = 0.7
     target: float = 0.0
     random: float = 0.1
+    skip_reached: bool = False
 
     def __post_init__(self) -> None:
         shares = (self.future, self.target, self.random)
@@ -76,6 +79,8 @@ class TrainConfig:
         stop_success: Training ends early once every run has had at least this success rate in three evaluations
             in a row; 0 trains to ``num_timesteps`` whatever happens.
         save_interval: Rounds between two checkpoints; the last round is always saved.
+        keep_checkpoint: Whether a finished run keeps what it could be trained further from: optimiser, replay buffer,
+            gigabytes for many seeds. Without it the networks, the metrics and the report's data are left.
         num_threads: CPU threads of torch; 0 leaves torch's own choice.
         cudagraphs: Capture rollout, goal choice and updates as CUDA graphs (ignored on the CPU).
         compile: Pass the agent's updates through torch.compile first, which takes up to a minute. For updates in plain
@@ -113,6 +118,7 @@ class TrainConfig:
     eval_episodes: int = 50
     stop_success: float = 0.0
     save_interval: int = 50
+    keep_checkpoint: bool = True
     num_threads: int = 0
     cudagraphs: bool = True
     compile: bool = False

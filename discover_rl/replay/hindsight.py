@@ -74,6 +74,11 @@ def relabel(
     return goal
 
 
+def _uniform_step(uniform: Float[Tensor, "run batch"], last: Float[Tensor, "run batch"]) -> Int[Tensor, "run batch"]:
+    """A whole number from 0 to ``last``, both included."""
+    return torch.minimum((uniform * (last + 1)).floor(), last).long()
+
+
 def sample_batch(
     buffer: ReplayBuffer,
     batch_size: int,
@@ -86,7 +91,8 @@ def sample_batch(
     """Draw transitions uniformly and relabel them; reward and terminated are recomputed for every one.
 
     The future goal of transition t is the goal achieved after step t + k, with k uniform over the rest of the
-    episode from 0 on; a time limit is no termination.
+    episode from 0 on; a time limit is no termination. Where state t has reached it already, ``skip_reached`` draws k
+    once more, from there on.
 
     Args:
         buffer: Where from.
@@ -100,15 +106,24 @@ def sample_batch(
     layout, device = buffer.layout, buffer.rows.device
     index = buffer.draw(batch_size, generator)
     observation, action, next_observation, commanded, terminated, to_end = layout.split(buffer.gather(index))
-    uniform = torch.rand(2, *index.shape, device=device, generator=generator)
+    uniform = torch.rand(3 if config.skip_reached else 2, *index.shape, device=device, generator=generator)
     steps = to_end[..., 0]
-    offset = torch.minimum((uniform[0] * (steps + 1)).floor(), steps).long()
-    later = layout.split(buffer.gather(index + offset * buffer.num_envs))[2]
+
+    def future_goal(offset: Int[Tensor, "run batch"]) -> Float[Tensor, "run batch goal"]:
+        return goal_space.achieved(layout.split(buffer.gather(index + offset * buffer.num_envs))[2])
+
+    offset = _uniform_step(uniform[0], steps)
+    future = future_goal(offset)
+    if config.skip_reached:
+        reached = goal_space.success(goal_space.achieved(observation), future)
+        further = offset + _uniform_step(uniform[2], steps - offset)
+        offset = torch.where(reached, further, offset)
+        future = torch.where(reached[..., None], future_goal(further), future)
     achieved = goal_space.achieved(next_observation)
     random = achieved.roll(1, dims=1)  # the batch is a uniform draw, so a neighbour's goal is one too
     goal = relabel(
         commanded,
-        goal_space.achieved(later),
+        future,
         targets.gather(1, (index % buffer.num_envs)[..., None].expand_as(commanded)),
         random,
         uniform[1],

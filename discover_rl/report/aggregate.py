@@ -82,16 +82,18 @@ class Comparison:
     Attributes:
         environments: Which these are.
         left_out: Environments that lack one of the methods.
+        unfinished: Environments in which a line is not finished; such lines do not count.
         methods: For each score every method, the one that the others are held against first.
     """
 
     environments: tuple[str, ...]
     left_out: tuple[str, ...]
+    unfinished: tuple[str, ...]
     methods: tuple[Method, ...]
 
 
 def compare_methods(curves: Sequence[Curve], first: str = "discover") -> Comparison:
-    """Score every method over all environments.
+    """Score every method over all environments. Lines with a seed that is not finished do not count.
 
     Args:
         curves: One per seed.
@@ -102,7 +104,12 @@ def compare_methods(curves: Sequence[Curve], first: str = "discover") -> Compari
     """
     if not curves:
         raise ValueError("compare: there is nothing to compare")
-    by_method = by_name(curves)
+    by_method, unfinished = {}, {}
+    for name, places in by_name(curves).items():
+        done = {env: members for env, members in places.items() if all(curve.finished for curve in members)}
+        unfinished |= dict.fromkeys(env for env in places if env not in done)
+        if done:
+            by_method[name] = done
     names = sorted(by_method, key=lambda name: (name != first, name))
     all_environments = dict.fromkeys(group.environment for group in grouped(curves))
     common = [name for name in all_environments if all(name in by_method[method] for method in names)]
@@ -112,7 +119,8 @@ def compare_methods(curves: Sequence[Curve], first: str = "discover") -> Compari
             name: [np.array([measure(curve) for curve in by_method[name][env]]) for env in common] for name in names
         }
         methods += [_method(name, score, scores[name], scores[names[0]] if i else None) for i, name in enumerate(names)]
-    return Comparison(tuple(common), tuple(name for name in all_environments if name not in common), tuple(methods))
+    left_out = tuple(name for name in all_environments if name not in common)
+    return Comparison(tuple(common), left_out, tuple(unfinished), tuple(methods))
 
 
 def by_name(curves: Sequence[Curve]) -> dict[str, dict[str, list[Curve]]]:

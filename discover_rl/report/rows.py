@@ -25,6 +25,8 @@ COLUMNS = (
     "success",
     "seconds",
 )
+PLANNED = "planned"
+"""A column that tables of before lack."""
 
 
 class Group(NamedTuple):
@@ -55,6 +57,8 @@ class Curve:
         note: How its settings differ from those of other groups of its environment, in words; may be empty.
         device: What it was trained on; may be empty.
         source: Where it was read, for messages.
+        planned: Environment steps it was to have; 0 if that is not known, or if it ended early because it had solved
+            its task.
 
     Raises:
         ValueError: If there is no evaluation, a success is not in [0, 1], or the steps do not increase.
@@ -69,6 +73,12 @@ class Curve:
     note: str = ""
     device: str = ""
     source: str = ""
+    planned: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has all the steps that it was to have."""
+        return bool(self.steps[-1] >= self.planned)
 
     def __post_init__(self) -> None:
         where = f"{self.source}: seed {self.seed} of {self.group.selector} on {self.group.environment}"
@@ -92,11 +102,11 @@ def write_rows(path: Path, curves: Iterable[Curve]) -> None:
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow([*COLUMNS, PLANNED])
     for curve in curves:
         head = (*curve.group, curve.note, curve.device, curve.run, curve.seed)
         for steps, success, seconds in zip(curve.steps, curve.success, curve.seconds, strict=True):
-            writer.writerow([*head, int(steps), f"{success:.6g}", f"{seconds:.1f}"])
+            writer.writerow([*head, int(steps), f"{success:.6g}", f"{seconds:.1f}", int(curve.planned)])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text.getvalue().encode())
 
@@ -112,7 +122,7 @@ def read_rows(path: Path) -> list[Curve]:
         FileNotFoundError: If there is no such file.
     """
     points: dict[tuple[Group, int, int], list[tuple[float, float, float]]] = {}
-    words: dict[tuple[Group, int, int], tuple[str, str]] = {}
+    words: dict[tuple[Group, int, int], tuple[str, str, float]] = {}
     with path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
@@ -122,15 +132,16 @@ def read_rows(path: Path) -> list[Curve]:
                 group = Group(line["environment"], line["selector"], line["settings"])
                 key = (group, int(line["run"]), int(line["seed"]))
                 point = (float(line["steps"]), float(line["success"]), float(line["seconds"]))
+                planned = float(line.get(PLANNED) or 0)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
             points.setdefault(key, []).append(point)
-            words.setdefault(key, (line["note"], line["device"]))
+            words.setdefault(key, (line["note"], line["device"], planned))
     curves = []
     for (group, run, seed), found in points.items():
         steps, success, seconds = np.array(found).T
-        note, device = words[group, run, seed]
-        curves.append(Curve(group, seed, steps, success, seconds, run, note, device, str(path)))
+        note, device, planned = words[group, run, seed]
+        curves.append(Curve(group, seed, steps, success, seconds, run, note, device, str(path), planned))
     return curves
 
 

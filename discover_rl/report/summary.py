@@ -122,6 +122,7 @@ class Summary:
         note: How its settings differ from those of other lines.
         seeds: Number of seeds.
         budget: Fewest and most environment steps of a seed.
+        planned: Environment steps that a seed will have once it is finished, where one is not yet; else 0.
         between: Fewest and most environment steps between two evaluations.
         reached: Steps until each threshold.
         final_mean: Success at the end, mean over seeds.
@@ -136,6 +137,7 @@ class Summary:
     note: str
     seeds: int
     budget: tuple[float, float]
+    planned: float
     between: tuple[float, float]
     reached: tuple[Reached, ...]
     final_mean: float
@@ -193,6 +195,7 @@ def _summary(group: Group, members: Sequence[Curve], groups: Mapping[Group, Sequ
         note_of(group, members, groups),
         len(members),
         (min(last), max(last)),
+        max((curve.planned for curve in members if not curve.finished), default=0.0),
         (float(between.min()), float(between.max())),
         tuple(_reached(members, threshold) for threshold in THRESHOLDS),
         float(np.mean(final)),
@@ -230,6 +233,7 @@ def _columns(line: Summary) -> dict[str, object]:
         "seeds": line.seeds,
         "steps_min": int(line.budget[0]),
         "steps_max": int(line.budget[1]),
+        "finished": int(not line.planned),
     }
     for reached in line.reached:
         name = f"steps_to_{reached.threshold * 100:.0f}"

@@ -21,8 +21,8 @@ def text_table(lines: Sequence[Summary]) -> str:
     cells = [
         [
             f" {_name(line, marks)}",
-            _range(line.budget),
-            *(_interval(reached) for reached in line.reached),
+            _budget(line),
+            *(_steps(reached, line) for reached in line.reached),
             f"{'/'.join(str(reached.seeds) for reached in line.reached)} of {line.seeds}",
             _end(line),
             _time(line.seconds),
@@ -46,8 +46,8 @@ def markdown_table(lines: Sequence[Summary]) -> str:
     heads = ["environment", "selector", "seeds", "budget", *thresholds, "at the end", "final IQM", "area", "time"]
     rows = [heads, ["---", "---", *["--:"] * (len(heads) - 2)]]
     for line in lines:
-        steps = [f"{_millions(r.median)}; {_interval(r)}; {r.seeds}/{line.seeds}" for r in line.reached]
-        head = [line.group.environment, _name(line, marks), str(line.seeds), _range(line.budget)]
+        steps = [f"{_millions(r.median)}; {_steps(r, line)}; {r.seeds}/{line.seeds}" for r in line.reached]
+        head = [line.group.environment, _name(line, marks), str(line.seeds), _budget(line)]
         rows.append([*head, *steps, _end(line), share(*line.final), share(*line.area), _time(line.seconds)])
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     order = (
@@ -66,8 +66,8 @@ def latex_table(lines: Sequence[Summary]) -> str:
     for environment, members in groupby(lines, lambda line: line.group.environment):
         body += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{\emph{{{_latex(environment)}}}}} \\"]
         for line in members:
-            steps = [f"{_interval(reached)}, {reached.seeds}/{line.seeds}" for reached in line.reached]
-            cells = [_name(line, marks), _range(line.budget), *steps, share(*line.final), share(*line.area)]
+            steps = [f"{_steps(reached, line)}, {reached.seeds}/{line.seeds}" for reached in line.reached]
+            cells = [_name(line, marks), _budget(line), *steps, share(*line.final), share(*line.area)]
             body.append(" & ".join(_latex(cell) for cell in [*cells, _time(line.seconds)]) + r" \\")
     caption = " ".join([_how_to_read(lines), *_remarks(lines), *_legend(marks)])
     return "\n".join(
@@ -107,6 +107,8 @@ def methods_table(comparison: Comparison) -> str:
         "higher than one of it, averaged over environments (ties count half); 95 % stratified bootstrap intervals "
         "over seeds."
     )
+    if comparison.unfinished:
+        note += f" What is not finished does not count; there is such on {', '.join(comparison.unfinished)}."
     if comparison.left_out:
         note += f" Left out, since a method is missing there: {', '.join(comparison.left_out)}."
     return "\n\n".join(["\n".join(f"| {' | '.join(row)} |" for row in table), note])
@@ -147,16 +149,23 @@ def _remarks(lines: Sequence[Summary]) -> list[str]:
     devices = sorted({device for line in lines for device in line.devices})
     remarks.append("Time: all seeds of a line together" + (f", on {', '.join(devices)}." if devices else "."))
     unequal = []
-    for environment, members in groupby(lines, lambda line: line.group.environment):
+    finished = [line for line in lines if not line.planned]
+    for environment, members in groupby(finished, lambda line: line.group.environment):
         budgets = [budget for line in members for budget in line.budget]
         if min(budgets) < max(budgets):
             unequal.append(f"{environment} ({_range((min(budgets), max(budgets)))} M)")
     if unequal:
         remarks.append(f"Seeds of one environment had different budgets: {', '.join(unequal)}; do not compare their ∞.")
-    elif len({line.budget for line in lines}) > 1:
+    elif len({line.budget for line in finished}) > 1:
         remarks.append("Budgets differ from environment to environment. Within one they are the same for all.")
-    else:
+    elif finished:
         remarks.append("The budget is the same for all.")
+    if len(finished) < len(lines):
+        names = [f"{line.group.selector} on {line.group.environment}" for line in lines if line.planned]
+        remarks.append(
+            f"Not finished: {', '.join(names)}. Their budget is what they have had so far; compare neither their ∞ nor "
+            "their end with anything."
+        )
     return remarks
 
 
@@ -184,6 +193,14 @@ def _interval(reached: Reached) -> str:
     if math.isnan(reached.low):
         return _millions(reached.iqm)
     return f"{_millions(reached.iqm)} ({_millions(reached.low)}-{_millions(reached.high)})"
+
+
+def _steps(reached: Reached, line: Summary) -> str:
+    return "not yet" if line.planned and not reached.seeds else _interval(reached)
+
+
+def _budget(line: Summary) -> str:
+    return f"{_range(line.budget)} of {_millions(line.planned)}" if line.planned else _range(line.budget)
 
 
 def _range(steps: tuple[float, float]) -> str:

@@ -46,6 +46,8 @@ class Discover:
         alpha_step: Step size of the controller.
         alpha_max: Largest alpha.
         beta_max: Largest beta: it rises from 1 once alpha is at 0 and goals are still achieved too often.
+        beta_min: Smallest beta: it falls from 1 once alpha is at its largest and goals are still missed too often.
+            Below 1 where the most novel states are flukes, such as a robot thrown across the room.
         target_rate: Share of chosen goals that should be achieved.
         band: Half width of the dead band of the ``band`` controller.
     """
@@ -69,6 +71,7 @@ class Discover:
     alpha_step: float = 0.05
     alpha_max: float = 0.5
     beta_max: float = 10.0
+    beta_min: float = 1.0
     target_rate: float = 0.3
     band: float = 0.2
 
@@ -99,6 +102,8 @@ class Discover:
             raise ValueError(f"selector.alpha_step must not be negative, got {self.alpha_step}")
         if self.beta_max < 1:
             raise ValueError(f"selector.beta_max must be at least 1, got {self.beta_max}")
+        if not 0 < self.beta_min <= 1:
+            raise ValueError(f"selector.beta_min must lie in (0, 1], got {self.beta_min}")
 
     def init(self, lead: tuple[int, ...], device: torch.device) -> SelectorState:
         """Alpha at its start."""
@@ -168,6 +173,7 @@ class Discover:
             self.band,
             self.alpha_max,
             self.beta_max ** (1 - state.mastery),
+            self.beta_min,
         )
         return state._replace(alpha=alpha, beta=beta)
 

@@ -82,51 +82,80 @@ class Policy:
         return text if self.chats else text.partition("\n")[0].strip()
 
     @torch.no_grad()
-    def attempt(self, tasks: Sequence[Task], attempts: int, seed: int, greedy: bool = False) -> Attempts:
+    def attempt(self, tasks: Sequence[Task], attempts: int, seed: int, greedy: int = 0) -> Attempts:
         """Let the model attempt each task some times.
 
         Args:
             tasks: The tasks.
             attempts: How often each.
             seed: Of the sampling; the state of torch's generators is left alone.
-            greedy: Take the likeliest token always.
+            greedy: In how many of the attempts at each, the first ones, the likeliest token is taken always.
         """
         given = self._tokens([self.prompt(task) for task in tasks], left=True)
-        sampling = (
-            {"do_sample": False}
-            if greedy
-            else {"do_sample": True, "temperature": self.temperature, "top_k": 0, "top_p": 1.0}
-        )
+        read, attended = given["input_ids"], given["attention_mask"]
         training = self.model.training
         self.model.eval()
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(seed)
-            tokens = self.model.generate(
-                **given,
-                **sampling,
-                max_new_tokens=self.max_new_tokens,
-                num_return_sequences=attempts,
-                pad_token_id=self.tokenizer.pad_token_id,
-                eos_token_id=self.tokenizer.eos_token_id,
-            )
+            completion = self._complete(read, attended, attempts, greedy)
         self.model.train(training)
-        read = given["input_ids"].shape[1]
-        completion = tokens[:, read:]
         ends = (completion == self.tokenizer.eos_token_id).long()
         written = ends.cumsum(1) - ends == 0  # up to the first end, that one included
-        prompt_mask = given["attention_mask"].repeat_interleave(attempts, 0)
         texts = self.tokenizer.batch_decode(
             completion.masked_fill(~written, self.tokenizer.pad_token_id), skip_special_tokens=True
         )
         texts = [self.answer_in(text) for text in texts]
         grouped = [texts[i : i + attempts] for i in range(0, len(texts), attempts)]
-        return Attempts(tokens, torch.cat([prompt_mask, written.long()], 1), written, grouped)
+        tokens = torch.cat([read.repeat_interleave(attempts, 0), completion], 1)
+        attended = torch.cat([attended.repeat_interleave(attempts, 0), written.long()], 1)
+        return Attempts(tokens, attended, written, grouped)
+
+    def _complete(
+        self, read: Int[Tensor, "batch width"], attended: Int[Tensor, "batch width"], attempts: int, greedy: int
+    ) -> Int[Tensor, "row time"]:
+        """Tokens of the attempts. The attempts at a task share what was computed of its prompt.
+
+        That, and greedy attempts beside sampled ones, are what ``generate`` of transformers has no call for.
+        """
+        positions = (attended.cumsum(1) - 1).clamp_min(0)
+        output = self.model(
+            input_ids=read, attention_mask=attended, position_ids=positions, use_cache=True, logits_to_keep=1
+        )
+        cache = output.past_key_values
+        cache.batch_repeat_interleave(attempts)
+        logits = output.logits[:, -1].repeat_interleave(attempts, 0)
+        attended, position = (x.repeat_interleave(attempts, 0) for x in (attended, positions[:, -1:]))
+        surely = torch.arange(attempts, device=self.device).repeat(len(read)) < greedy
+        done = torch.zeros_like(surely)
+        columns: list[Tensor] = []
+        while True:
+            token = logits.argmax(1)
+            if greedy < attempts:
+                chances = torch.softmax(logits.float() / self.temperature, 1)
+                token = torch.where(surely, token, torch.multinomial(chances, 1).squeeze(1))
+            token = token.masked_fill(done, self.tokenizer.pad_token_id)
+            columns.append(token)
+            done |= token == self.tokenizer.eos_token_id
+            if len(columns) == self.max_new_tokens or bool(done.all()):
+                return torch.stack(columns, 1)
+            attended = torch.nn.functional.pad(attended, (0, 1), value=1)
+            position = position + 1
+            output = self.model(
+                input_ids=token[:, None],
+                attention_mask=attended,
+                position_ids=position,
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = output.logits[:, -1]
 
     def log_probs(
         self, tokens: Int[Tensor, "row length"], attended: Int[Tensor, "row length"], count: int
     ) -> Float[Tensor, "row time"]:
         """Log probability of each of the last ``count`` tokens, at the temperature of sampling."""
+        padding = int((attended.sum(0) == 0).cumprod(0).sum())  # common to all rows, on the left
+        tokens, attended = tokens[:, padding:], attended[:, padding:]
         positions = (attended.cumsum(1) - 1).clamp_min(0)
         output = self.model(
             input_ids=tokens, attention_mask=attended, position_ids=positions, logits_to_keep=count + 1, use_cache=False

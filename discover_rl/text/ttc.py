@@ -11,7 +11,6 @@ import math
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,11 @@ from discover_rl.text.policy import Attempts, Policy
 from discover_rl.text.rewards import MajorityVote, Reward, Verified, make_reward
 from discover_rl.text.tasks import Task, read_tasks
 from discover_rl.text.ttc_config import FREE_KEYS, TTCConfig
+from discover_rl.text.weights import Weights
 
 CONFIG, CHECKPOINT, MODEL, ADAPTER = "config.json", "checkpoint.safetensors", "model", "adapter"
 GRADIENT_NORM = 1.0
+EVAL_SEED = 2**31 - 1
 WARMUP_BATCH = 16
 LORA_ALPHA = 2  # of the adapter, in units of its rank
 
@@ -56,9 +57,9 @@ class TextTrainer:
         self.config, self.policy, self.curriculum, self.reward = config, policy, curriculum, reward
         self.test = list(test)[: config.eval_tasks]
         self.vote, self.judge = MajorityVote(), Verified()  # of attempts at targets, and of the evaluation
+        self.weights = Weights(policy.model, torch.bfloat16 if config.bf16 else torch.float32)
         self.reference = self._reference()
-        self.parameters = {n: p for n, p in policy.model.named_parameters() if p.requires_grad}
-        self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=config.lr, weight_decay=0.0)
+        self.optimizer = self.weights.optimizer(config.lr)
         self.steps = 0
         self.warm = config.warmup_steps == 0
 
@@ -76,8 +77,7 @@ class TextTrainer:
         config = self.config
         batch = next(self.curriculum)
         seed = config.seed * 1_000_003 + self.steps
-        with self._autocast():
-            attempts = self.policy.attempt(batch.tasks, config.attempts, seed)
+        attempts = self.policy.attempt(batch.tasks, config.attempts, seed)
         rewards = self._score(batch, attempts)
         self.curriculum.update(batch.ids, rewards, batch.number)
         row = self.learn(attempts, rewards)
@@ -116,11 +116,9 @@ class TextTrainer:
         stay = self._reference_log_probs(tokens, attended, count) if self.reference is not None else None
         loss_sum, norm = 0.0, 0.0
         for _ in range(config.updates):
-            self.optimizer.zero_grad(set_to_none=True)
             loss_sum = 0.0
-            for part in torch.arange(len(rows), device=device).split(config.micro_batch):
-                with self._autocast():
-                    log_probs = self.policy.log_probs(tokens[part], attended[part], count)
+            for part in attended.sum(1).argsort().split(config.micro_batch):  # of like length, to pad little
+                log_probs = self.policy.log_probs(tokens[part], attended[part], count)
                 before = log_probs.detach() if old is None else old[part]
                 near = None if stay is None else stay[part]
                 loss = policy_loss(
@@ -135,20 +133,19 @@ class TextTrainer:
                 )
                 loss = loss.sum() / total
                 loss.backward()
+                self.weights.take_gradients()
                 loss_sum += float(loss.detach())
-            norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM))
+            norm = self.weights.step(self.optimizer, GRADIENT_NORM)
             if not math.isfinite(norm):
                 raise FloatingPointError(
                     f"the gradient is not finite after {self.steps} steps; lower lr (now {config.lr}) or bf16=false"
                 )
-            self.optimizer.step()
         return {"train/loss": loss_sum, "train/grad_norm": norm}
 
     @torch.no_grad()
     def _no_grad_log_probs(self, tokens: Tensor, attended: Tensor, count: int) -> Float[Tensor, "row time"]:
         parts = torch.arange(len(tokens), device=tokens.device).split(self.config.micro_batch)
-        with self._autocast():
-            return torch.cat([self.policy.log_probs(tokens[part], attended[part], count) for part in parts])
+        return torch.cat([self.policy.log_probs(tokens[part], attended[part], count) for part in parts])
 
     def _reference_log_probs(self, tokens: Tensor, attended: Tensor, count: int) -> Float[Tensor, "row time"]:
         if self.reference is self.policy.model:
@@ -160,11 +157,6 @@ class TextTrainer:
         finally:
             self.policy.model = model
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if not self.config.bf16:
-            return nullcontext()
-        return torch.autocast(self.policy.device.type, dtype=torch.bfloat16)
-
     def warm_up(self) -> float:
         """Supervised steps on answers of the corpus, which teach the format; returns the last loss.
 
@@ -174,19 +166,8 @@ class TextTrainer:
         known = [task for task in self.curriculum.tasks if task.answer is not None]
         if not known:
             raise ValueError("warmup_steps needs answers in the corpus, but its tasks have verifiers only; set it to 0")
-        generator = torch.Generator().manual_seed(self.config.seed)
-        optimizer = torch.optim.AdamW(self.parameters.values(), lr=self.config.warmup_lr, weight_decay=0.0)
-        self.policy.model.train()
-        loss = math.nan
-        for _ in range(self.config.warmup_steps):
-            drawn = torch.randint(len(known), (WARMUP_BATCH,), generator=generator).tolist()
-            with self._autocast():
-                step_loss = self.policy.answer_loss([known[i] for i in drawn])
-            optimizer.zero_grad(set_to_none=True)
-            step_loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.parameters.values(), GRADIENT_NORM)
-            optimizer.step()
-            loss = float(step_loss.detach())
+        config = self.config
+        loss = learn_format(self.policy, self.weights, known, config.warmup_steps, config.warmup_lr, config.seed)
         self.warm = True
         return loss
 
@@ -194,13 +175,20 @@ class TextTrainer:
         """Success on the test tasks: mean over sampled attempts, and of the greedy one. Empty without test tasks."""
         if not self.test:
             return {}
-        with self._autocast():
-            greedy = self.policy.attempt(self.test, 1, 0, greedy=True)
-            row = {"eval/success_rate_greedy": float(self.judge(self.test, greedy.texts).mean())}
-            if self.config.eval_samples:
-                sampled = self.policy.attempt(self.test, self.config.eval_samples, EVAL_SEED)
-                row["eval/success_rate"] = float(self.judge(self.test, sampled.texts).mean())
-        return {"eval/success_rate": row["eval/success_rate_greedy"], **row}
+        greedy, sampled = self.test_rewards()
+        row = {"eval/success_rate_greedy": float(greedy.mean())}
+        row["eval/success_rate"] = float(sampled.mean()) if sampled.numel() else row["eval/success_rate_greedy"]
+        return row
+
+    def test_rewards(self, seed: int = EVAL_SEED) -> tuple[Float[Tensor, "task"], Float[Tensor, "task attempt"]]:
+        """Rewards of the greedy attempt at each test task, and of ``eval_samples`` sampled ones.
+
+        Args:
+            seed: Of the sampling.
+        """
+        attempts = self.policy.attempt(self.test, 1 + self.config.eval_samples, seed, greedy=1)
+        rewards = self.judge(self.test, attempts.texts)
+        return rewards[:, 0], rewards[:, 1:]
 
     # -- the run -----------------------------------------------------------------------------------------
 
@@ -255,9 +243,9 @@ class TextTrainer:
         Raises:
             OSError: If it cannot be written; the old one is unchanged.
         """
-        tensors = {f"model/{name}": parameter for name, parameter in self.parameters.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
+        tensors = {f"model/{name}": weight for name, weight in self.weights.kept.items()}
+        for name, weight in self.weights.kept.items():
+            for key, value in self.optimizer.state.get(weight, {}).items():
                 tensors[f"adam/{name}/{key}"] = value
         plain = {}
         for key, value in self.curriculum.state_dict().items():
@@ -277,14 +265,17 @@ class TextTrainer:
         tensors, note = load_checkpoint(path, torch.device("cpu"))
         try:
             with torch.no_grad():
-                for name, parameter in self.parameters.items():
-                    parameter.copy_(tensors[f"model/{name}"])
+                for name, weight in self.weights.kept.items():
+                    weight.copy_(tensors[f"model/{name}"])
                     slots = {key: tensors.get(f"adam/{name}/{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
                     if slots["exp_avg"] is not None:
-                        moved = {
-                            k: v if k == "step" else v.to(parameter.device) for k, v in slots.items() if v is not None
+                        fused = self.optimizer.defaults["fused"]  # then the count of steps lies with the weights
+                        self.optimizer.state[weight] = {
+                            k: v.to(weight.device) if fused or k != "step" else v
+                            for k, v in slots.items()
+                            if v is not None
                         }
-                        self.optimizer.state[parameter] = moved
+            self.weights.use()
             state = {key.removeprefix("curriculum/"): v for key, v in tensors.items() if key.startswith("curriculum/")}
             self.curriculum.load_state_dict({**note["curriculum"], **state})
             self.steps, self.warm = note["steps"], note["warm"]
@@ -309,7 +300,31 @@ class TextTrainer:
         fresh.rename(folder)
 
 
-EVAL_SEED = 2**31 - 1
+def learn_format(
+    policy: Policy, weights: Weights, tasks: Sequence[Task], steps: int, lr: float, seed: int = 0
+) -> float:
+    """Supervised steps on the answers of tasks, which teach a model the format; returns the last loss.
+
+    Args:
+        policy: The model.
+        weights: Its weights.
+        tasks: With answers.
+        steps: How many, of 16 tasks each.
+        lr: Learning rate.
+        seed: Of the tasks drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = weights.optimizer(lr)
+    policy.model.train()
+    loss = math.nan
+    for _ in range(steps):
+        drawn = torch.randint(len(tasks), (WARMUP_BATCH,), generator=generator).tolist()
+        step_loss = policy.answer_loss([tasks[i] for i in drawn])
+        step_loss.backward()
+        weights.take_gradients()
+        weights.step(optimizer, GRADIENT_NORM)
+        loss = float(step_loss.detach())
+    return loss
 
 
 def build(config: TTCConfig) -> TextTrainer:

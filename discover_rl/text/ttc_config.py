@@ -43,7 +43,7 @@ class TTCConfig:
         save_interval: Batches between two checkpoints; the last is always saved.
         seed: Of everything drawn.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        bf16: Compute in bfloat16 (weights stay in float32).
+        bf16: The model computes in bfloat16; its weights are learnt in float32.
         num_threads: CPU threads of torch; 0 leaves torch's own choice.
         resume: ``auto`` goes on from the checkpoint in the run folder if there is one; ``never`` starts afresh.
         run_dir: Where everything is written; derived from the configuration if empty.

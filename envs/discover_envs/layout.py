@@ -179,10 +179,11 @@ class MazeLayout:
         while len(frontier):
             distances[frontier] = steps
             # Free cells never lie on the shell, so a move cannot wrap round to the other side of the grid.
-            near = np.unique(self.keys[frontier, None] + moves)
+            near = (self.keys[frontier, None] + moves).ravel()
             found = np.searchsorted(self.keys, near).clip(max=len(self.keys) - 1)
-            found = found[self.keys[found] == near]
-            frontier = found[distances[found] == UNREACHABLE]
+            reached = np.zeros(len(self.keys), bool)
+            reached[found[self.keys[found] == near]] = True
+            frontier = np.flatnonzero(reached & (distances == UNREACHABLE))
             steps += 1
         return distances
 
@@ -215,11 +216,10 @@ def generate(dim: int, radius: int, corridors: int, dead_ends: int, seed: int) -
     rng = np.random.default_rng(seed)
     signs = rng.choice([-1, 1], size=(corridors, dim))
     signs[0] = 1
-    walks = np.concatenate([_walk(rng, row, radius) for row in signs])
-    branches = [_branch(rng, walks, radius) for _ in range(dead_ends)]
-    cells = np.concatenate([walks, *branches]).astype(np.int64)
-    strides = (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
-    return MazeLayout(name, dim, radius, np.unique((cells + radius + 1) @ strides), (radius,) * dim)
+    keys = _walks(rng, signs, radius)
+    if dead_ends:
+        keys = _sorted_once(np.concatenate([keys, *(_branch(rng, keys, dim, radius) for _ in range(dead_ends))]))
+    return MazeLayout(name, dim, radius, keys, (radius,) * dim)
 
 
 def check_name(name: str) -> None:
@@ -234,30 +234,47 @@ def check_name(name: str) -> None:
     )
 
 
-def _walk(rng: np.random.Generator, signs: Int64[np.ndarray, "dim"], radius: int) -> Int64[np.ndarray, "length dim"]:
-    """Cells of a walk from the origin to the corner ``radius * signs``, both included."""
-    dim = len(signs)
-    left = np.full(dim, radius)
-    moves = np.zeros((dim * radius + 1, dim), np.int64)
-    axis = int(rng.integers(dim))
-    for move in moves[1:]:
-        if left[axis] == 0 or rng.random() > STRAIGHTNESS:
-            axis = int(rng.choice(np.flatnonzero(left)))
-        left[axis] -= 1
-        move[axis] = signs[axis]
-    return moves.cumsum(0)
+def _walks(
+    rng: np.random.Generator, signs: Int64[np.ndarray, "corridor dim"], radius: int
+) -> Int64[np.ndarray, "cell"]:
+    """Keys of the cells of one walk for each row of ``signs``, from the origin to the corner ``radius * signs``.
+
+    All walks advance together, and only keys are kept: dense mazes of many dimensions have 100,000 corridors.
+    """
+    corridors, dim = signs.shape
+    strides = signs * (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
+    left = np.full((corridors, dim), radius, np.int8)
+    axis = rng.integers(dim, size=corridors)
+    every = np.arange(corridors)
+    keys = np.full(corridors, np.abs(strides[0]).sum() * (radius + 1))
+    walked = [keys]
+    for _ in range(dim * radius):
+        turns = (left[every, axis] == 0) | (rng.random(corridors) > STRAIGHTNESS)
+        lots = np.where(left > 0, rng.random((corridors, dim), np.float32), -1)
+        axis = np.where(turns, lots.argmax(1), axis)
+        left[every, axis] -= 1
+        keys = keys + strides[every, axis]
+        walked.append(keys)
+    return _sorted_once(np.concatenate(walked))
 
 
 def _branch(
-    rng: np.random.Generator, cells: Int64[np.ndarray, "cell dim"], radius: int
-) -> Int64[np.ndarray, "length dim"]:
-    """A straight run off a random cell, cut at the shell (so possibly empty)."""
-    root = cells[rng.integers(len(cells))]
-    direction = np.zeros(cells.shape[1], np.int64)
-    direction[rng.integers(len(direction))] = rng.choice([-1, 1])
+    rng: np.random.Generator, keys: Int64[np.ndarray, "cell"], dim: int, radius: int
+) -> Int64[np.ndarray, "length"]:
+    """Keys of a straight run off a random cell, cut at the shell (so possibly empty)."""
+    strides = (2 * radius + 3) ** np.arange(dim - 1, -1, -1, dtype=np.int64)
+    root = keys[rng.integers(len(keys))] // strides % (2 * radius + 3) - radius - 1
+    direction = np.zeros(dim, np.int64)
+    direction[rng.integers(dim)] = rng.choice([-1, 1])
     length = int(rng.integers(1, max(1, radius // 2) + 1))
     run = root + direction * np.arange(1, length + 1)[:, None]
-    return run[(np.abs(run) <= radius).all(1)]
+    return (run[(np.abs(run) <= radius).all(1)] + radius + 1) @ strides
+
+
+def _sorted_once(keys: Int64[np.ndarray, "any"]) -> Int64[np.ndarray, "cell"]:
+    """As np.unique, whose hashing takes many times as long for millions of keys."""
+    keys = np.sort(keys)
+    return keys[np.diff(keys, prepend=-1) > 0]
 
 
 def _load_npz(path: Path) -> MazeLayout:
@@ -321,7 +338,9 @@ def _check_cells(layout: MazeLayout) -> None:
             f"radius {layout.radius}; give {layout.dim} integers from {-layout.radius} to {layout.radius}"
         )
     for what, cell in (("start", layout.start), ("target", layout.target)):
-        if not np.isin(layout.keys_of(np.array([cell], np.int64)), layout.keys).item():
+        key = layout.keys_of(np.array([cell], np.int64))[0]
+        place = np.searchsorted(layout.keys, key)
+        if place == len(layout.keys) or layout.keys[place] != key:
             raise ValueError(f"layout {layout.name!r}: the {what} cell {cell} is wall; free it or choose another maze")
     if layout.target == layout.start:
         raise ValueError(f"layout {layout.name!r}: the target is the start cell {layout.start}; move the target")

@@ -1,4 +1,5 @@
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,20 @@ def test_an_environment_that_lacks_a_method_is_left_out_and_said():
     apart = [curve("u", "discover", 0, 1.0), curve("cross", "her", 0, 0.0)]
     assert compare_methods(apart).methods == ()
     assert methods_table(compare_methods(apart)) == ""
+
+
+def test_what_is_not_finished_does_not_count_and_is_said():
+    curves = made({"discover": [1, 1], "her": [0, 0]})
+    cut_off = replace(curve("spiral", "her", 0, 1.0), planned=60_000.0)
+    comparison = compare_methods([*curves, curve("spiral", "discover", 0, 1.0), cut_off])
+    assert (comparison.environments, comparison.left_out) == (("cross", "u"), ("spiral",))
+    assert "What is not finished does not count; there is such on spiral." in methods_table(comparison)
+    half = [
+        replace(one, planned=60_000.0) if one.seed == 1 and one.group[:2] == ("u", "her") else one for one in curves
+    ]
+    assert compare_methods(half).environments == ("cross",)  # one seed is enough
+    nothing = [replace(one, planned=60_000.0) for one in curves]
+    assert compare_methods(nothing).methods == ()
 
 
 def test_settings_that_differ_make_methods():

@@ -12,6 +12,7 @@ def curve(environment="u", selector="her", seed=0, **changes):
         "run": 2,
         "note": "agent.gamma=0.9, env.dim=3",
         "device": "NVIDIA H100",
+        "planned": 96_000.0,
     } | changes
     return Curve(Group(environment, selector, "aaaa"), seed, **values)
 
@@ -21,15 +22,23 @@ def test_rows_come_back_as_they_were(tmp_path):
     written = [curve(seed=0), curve(seed=3, success=np.array([1 / 3, 1.0])), curve(selector="mega")]
     write_rows(path, written)
     assert path.read_text().splitlines()[:2] == [
-        ",".join(COLUMNS),
-        'u,her,aaaa,"agent.gamma=0.9, env.dim=3",NVIDIA H100,2,0,32000,0,1.5',
+        ",".join([*COLUMNS, "planned"]),
+        'u,her,aaaa,"agent.gamma=0.9, env.dim=3",NVIDIA H100,2,0,32000,0,1.5,96000',
     ]
     for before, after in zip(written, read_rows(path), strict=True):
         assert after.source == str(path)
         for name in ("steps", "success", "seconds"):
             np.testing.assert_allclose(getattr(after, name), getattr(before, name), rtol=1e-5)
-        for name in ("group", "seed", "run", "note", "device"):
+        for name in ("group", "seed", "run", "note", "device", "planned", "finished"):
             assert getattr(after, name) == getattr(before, name)
+
+
+def test_rows_of_before_do_not_say_whether_they_are_finished(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{','.join(COLUMNS)}\nu,her,a,,cpu,0,0,100,1,1\n")
+    (found,) = read_rows(path)
+    assert found.planned == 0 and found.finished
+    assert not curve().finished and curve(planned=64_000.0).finished
 
 
 HEAD = ",".join(COLUMNS)

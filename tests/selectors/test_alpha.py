@@ -88,3 +88,22 @@ def test_beta_stays_within_its_range():
         state = selector.update(state, torch.tensor([1.0, 0.0]), torch.zeros(2))
     assert state.beta.tolist() == pytest.approx([3.0, 1.0])
     assert state.alpha.tolist() == pytest.approx([0.0, selector.alpha_max])
+
+
+def test_beta_falls_below_one_where_even_the_largest_alpha_asks_too_much():
+    alpha, beta = torch.tensor([0.93]), torch.ones(1)
+    path = []
+    for rate in (0.0, 0.0, 0.0, 1.0, 1.0, 1.0):
+        alpha, beta = adapt_alpha(alpha, beta, torch.tensor([rate]), "band", 0.05, beta_min=0.8)
+        path.append((alpha.item(), beta.item()))
+    # ease 0.93 -> 0.98 -> 1.03 -> 1.08 and back; beta = exp(-2·(ease - 1)) above 1
+    up = [(0.98, 1.0), (1.0, math.exp(-0.06)), (1.0, math.exp(-0.16))]
+    assert path == [pytest.approx(point, abs=1e-5) for point in [*up, up[1], up[0], (0.93, 1.0)]]
+
+
+def test_beta_falls_no_further_than_its_least():
+    selector = Discover(beta_min=0.25, alpha_max=0.5)
+    state = selector.init((1,), CPU)
+    for _ in range(100):
+        state = selector.update(state, torch.zeros(1), torch.zeros(1))
+    assert (state.alpha.item(), state.beta.item()) == pytest.approx((0.5, 0.25))

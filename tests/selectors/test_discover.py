@@ -237,6 +237,8 @@ def test_values_that_were_not_filled_are_asked_for():
         ({"alpha_start": 0.6, "alpha_max": 0.5}, "selector.alpha_start=0.6 is more than alpha_max=0.5"),
         ({"target_share": 0.3, "mastered_share": 0.2}, "selector.mastered_share=0.2 is less than target_share=0.3"),
         ({"beta_max": 0.5}, "selector.beta_max must be at least 1, got 0.5"),
+        ({"beta_min": 0.0}, r"selector.beta_min must lie in \(0, 1\], got 0.0"),
+        ({"beta_min": 1.5}, r"selector.beta_min must lie in \(0, 1\], got 1.5"),
     ],
 )
 def test_bad_settings_are_refused_in_words(settings, message):

@@ -52,12 +52,12 @@ def test_the_reward_rises(trainer, changes):
 @pytest.mark.parametrize("kl", [0.0, 0.5])
 def test_a_lora_adapter_learns_while_the_model_stays(trainer, kl):
     one = trainer(lora=4, kl=kl)
-    assert all("lora_" in name for name in one.parameters)
+    assert all("lora_" in name for name in one.weights.kept)
     frozen = {n: p.clone() for n, p in one.policy.model.named_parameters() if "lora_" not in n}
-    before = {n: p.clone() for n, p in one.parameters.items()}
+    before = {n: p.clone() for n, p in one.weights.kept.items()}
     for _ in range(2):
         one.step()
-    assert any(not torch.equal(p, before[n]) for n, p in one.parameters.items())
+    assert any(not torch.equal(p, before[n]) for n, p in one.weights.kept.items())
     assert all(torch.equal(p, frozen[n]) for n, p in one.policy.model.named_parameters() if n in frozen)
 
 
@@ -77,8 +77,8 @@ def test_micro_batches_change_nothing(trainer):
     for _ in range(2):
         whole.step()
         parts.step()
-    for name, parameter in whole.parameters.items():
-        torch.testing.assert_close(parameter, parts.parameters[name], atol=1e-5, rtol=1e-3)
+    for name, parameter in whole.weights.kept.items():
+        torch.testing.assert_close(parameter, parts.weights.kept[name], atol=1e-5, rtol=1e-3)
 
 
 def test_log_probs_are_those_of_single_sequences_without_padding(tiny):
@@ -105,7 +105,7 @@ def test_attempts_depend_on_their_seed_alone(tiny):
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.equal(one.tokens, policy.attempt(tasks, 4, 7).tokens)
     assert one.texts != other.texts
-    assert policy.attempt(tasks, 1, 7, greedy=True).texts == policy.attempt(tasks, 1, 8, greedy=True).texts
+    assert policy.attempt(tasks, 1, 7, greedy=1).texts == policy.attempt(tasks, 1, 8, greedy=1).texts
 
 
 def test_groups_without_difference_are_left_out(trainer):
@@ -114,9 +114,9 @@ def test_groups_without_difference_are_left_out(trainer):
             return torch.ones(len(tasks), len(texts[0]))
 
     one = trainer(reward=Same())
-    before = {name: parameter.clone() for name, parameter in one.parameters.items()}
+    before = {name: parameter.clone() for name, parameter in one.weights.kept.items()}
     assert one.step()["train/grad_norm"] == 0
-    assert all(torch.equal(parameter, before[name]) for name, parameter in one.parameters.items())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in one.weights.kept.items())
 
 
 def test_targets_are_practised_by_majority_vote(trainer):
@@ -143,8 +143,8 @@ def test_killed_and_resumed_it_is_the_same_run(trainer, tmp_path):
     first.run(tmp_path / "parts", False)
     second = trainer(steps=6, test=test)
     second.run(tmp_path / "parts", True)
-    for name, parameter in whole.parameters.items():
-        assert torch.equal(parameter, second.parameters[name]), name
+    for name, parameter in whole.weights.kept.items():
+        assert torch.equal(parameter, second.weights.kept[name]), name
     one, other = (read_metrics(tmp_path / name / "metrics.csv") for name in ("whole", "parts"))
     assert one["time/total_timesteps"].tolist() == other["time/total_timesteps"].tolist() == [0, *range(32, 193, 32)]
     assert one["goal/alpha"].tolist()[1:] == other["goal/alpha"].tolist()[1:]
@@ -155,7 +155,7 @@ def test_killed_and_resumed_it_is_the_same_run(trainer, tmp_path):
 def test_a_gradient_that_is_not_finite_is_said(trainer):
     one = trainer()
     with torch.no_grad():
-        next(iter(one.parameters.values())).fill_(torch.inf)
+        next(iter(one.weights.kept.values())).fill_(torch.inf)
     attempts = trainer().policy.attempt(one.curriculum.tasks[:4], 8, 0)
     with pytest.raises(FloatingPointError, match="the gradient is not finite after 0 steps; lower lr"):
         one.learn(attempts, torch.rand(4, 8))
