@@ -86,7 +86,9 @@ def test_further_coordinates_are_drawn_where_the_environment_can():
     env = make_environment(PointMazeConfig(layout="generated", dim=3, radius=3), 2, CPU, 0, None, [1.0, 0.0, 2.0])
     axes = Figure().subplots()
     env.draw(axes, coordinates=(1, 2))  # type: ignore[attr-defined]
-    assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines if line.get_label() == "target"] == [[[0.0, 2.0]]]
+    assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines if line.get_label() == "target"] == [
+        [[0.0, 2.0]]
+    ]
 
 
 def test_cells_know_the_target_that_was_given():
