@@ -75,10 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _print_levels(base["levels"])
     blocks = _pilot_blocks(given) if pilot else _main_blocks(given, out)
     todo = [[job for job in block if not job.path(out).exists()] for block in blocks]
-    _say(
-        start,
-        f"{sum(map(len, todo))} of {sum(map(len, blocks))} runs to do, at lr {sorted({j.lr for b in blocks for j in b})}",
-    )
+    _say(start, f"{sum(map(len, todo))} of {sum(map(len, blocks))} runs to do, at lr {sorted({j.lr for b in blocks for j in b})}")
     places = [gpu for _ in range(given.workers_per_gpu) for gpu in (range(given.gpus) if given.gpus else [None])]
     deadline = start + 60 * given.minutes - given.spare
     crew = Crew(settings, places, deadline, lambda line: _say(start, line))
@@ -134,9 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Practises a small language model on curricula for targets, all from one start, and compares them.",
     )
     parser.add_argument("--stage", choices=(PILOT, "main"), required=True)
-    parser.add_argument(
-        "--levels", required=True, help="file made by python -m discover_rl.text.experiment.levels FILE"
-    )
+    parser.add_argument("--levels", required=True, help="file made by python -m discover_rl.text.experiment.levels FILE")
     parser.add_argument("--model", default="smollm2", help="Hugging Face name, folder, GGUF file, or smollm2")
     parser.add_argument("--out", default="runs/text_experiment", help="results; runs found there are not repeated")
     parser.add_argument("--work", default="", help="warm model and embeddings, made once; OUT/work if empty")
@@ -148,9 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arms", nargs="+", choices=list(CURRICULA), default=list(ARMS))
     parser.add_argument("--lr", nargs="+", type=float, default=[], help="pilot: all of them; main: one")
     parser.add_argument("--seeds", type=int, default=5, help="most; fewer where time is short")
-    parser.add_argument(
-        "--steps", type=int, default=0, help=f"batches a run; 0: {PILOT_STEPS}, or {MAIN_STEPS} in main"
-    )
+    parser.add_argument("--steps", type=int, default=0, help=f"batches a run; 0: {PILOT_STEPS}, or {MAIN_STEPS} in main")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--attempts", type=int, default=8)
     parser.add_argument("--micro-batch", type=int, default=128)

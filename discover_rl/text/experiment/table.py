@@ -83,7 +83,9 @@ def complete_seeds(runs: Sequence[Mapping[str, Any]]) -> list[int]:
     return sorted(set.intersection(*have.values())) if have else []
 
 
-def interval(difference: Float[np.ndarray, "seed task"], resamples: int = RESAMPLES) -> tuple[float, float, float]:
+def interval(
+    difference: Float[np.ndarray, "seed task"], resamples: int = RESAMPLES
+) -> tuple[float, float, float]:
     """Mean, and its 95 % interval by a bootstrap over seeds and test tasks.
 
     Args:
