@@ -199,8 +199,8 @@ def _curriculum(report: Report, environment: str) -> list[Section]:
     section.parts.append(
         paragraph(
             "Each dot is a goal that the agent set itself, dark to bright in the order of time: filled if the episode "
-            "achieved it, a ring if not. The maps show what the value ensemble said of states that the agent had "
-            "visited by then; blank is where it had not been. White disc: start; star: target.",
+            "achieved it, a ring if not; pale blue is where it had been. The maps show what the value ensemble said of "
+            "states that it had visited by then. White disc: start; star: target.",
             note=True,
         )
     )

@@ -1,4 +1,4 @@
-"""The whole program: ``Trainer.train_round`` is the algorithm, ``Trainer.run`` what surrounds it.
+"""The whole program: ``Algorithm.train_round`` is the algorithm, ``Trainer.run`` what surrounds it.
 
 choose goals -> roll out one episode per environment -> store -> learn -> adapt alpha -> log -> evaluate -> save
 """
@@ -6,7 +6,6 @@ choose goals -> roll out one episode per environment -> store -> learn -> adapt 
 import math
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from discover_rl.agents.agent import copy_into
-from discover_rl.build import make_agent, make_environment, make_selector, random_sources, validate
+from discover_rl.algorithm import Algorithm
+from discover_rl.build import make_environment
 from discover_rl.checkpoint import (
     CheckpointError,
     generator_tensors,
@@ -23,25 +23,20 @@ from discover_rl.checkpoint import (
     restore_generators,
     save_checkpoint,
 )
-from discover_rl.config import TrainConfig, pick_device
+from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
-from discover_rl.goals import Environment, true_distance
-from discover_rl.nets import Captured
-from discover_rl.prior import Prior
-from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
+from discover_rl.goals import Environment
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import save_pictures
-from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
-from discover_rl.selectors import Candidates, Estimate, SelectorState
 from discover_rl.snapshots import Snapshots, map_values
 
 EVALUATIONS_TO_STOP = 3  # good ones in a row, for ``stop_success``
 PICTURE_SECONDS = 60.0  # at least, between two pictures of a running training; one takes about a second
 
 
-class Trainer:
-    """Everything that a training run holds in memory, and the algorithm.
+class Trainer(Algorithm):
+    """A training run: the algorithm with its evaluations, its files and its checkpoints.
 
     Args:
         config: What to train.
@@ -51,216 +46,20 @@ class Trainer:
     """
 
     def __init__(self, config: TrainConfig) -> None:
-        validate(config)
-        self.config = config
-        self.device = pick_device(config.device)
-        self.num_runs, self.num_envs = config.seeds, config.num_envs
-        sources = random_sources(config.seed, self.device)
-        self.generators = sources.generators
-        self.env = make_environment(
-            config.env,
-            self.num_runs * self.num_envs,
-            self.device,
-            sources.env_seed,
-            config.goal_space,
-            config.target,
-        )
+        super().__init__(config)
         self.eval_env = make_environment(
             config.env,
             self.num_runs * config.eval_episodes,
             self.device,
-            sources.eval_seed,
+            self.sources.eval_seed,
             config.goal_space,
             config.target,
         )
-        self.space = self.env.goal_space
-        self.num_steps = self.env.max_episode_steps
-        self.agent = make_agent(config.agent, self.env, self.num_runs, sources)
-        self.batches_per_update = batches_per_update(config.gradient_steps, self.agent.batch_multiple)
-        self.prior = Prior(Path(config.prior), self.env, self.num_runs, self.device) if config.prior else None
-        self.selector = make_selector(config.selector, self.env)
-        self.layout = RowLayout(self.env.observation_dim, self.env.action_dim, self.space.dim)
-        self.buffer = ReplayBuffer(
-            self.num_runs, self.num_envs, self.num_steps, config.buffer_size, self.layout, self.device
-        )
-        if config.learning_starts > self.buffer.rows.shape[1]:
-            raise ValueError(
-                f"learning_starts={config.learning_starts} is more than the replay buffer ever holds "
-                f"({self.buffer.rows.shape[1]} transitions, whole rounds); raise buffer_size"
-            )
-        self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
-        self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
-        self.rounds = 0
+        self.snapshots = Snapshots()
         self.good_evaluations = 0  # in a row
         self.solved = False
-        self.snapshots = Snapshots()
-        # candidate c is scored from the start and to the target of environment c mod num_envs
-        self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
-        self._capture()
-
-    def _capture(self) -> None:
-        enabled = self.config.cudagraphs and self.device.type == "cuda"
-        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
-        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
-        plain = not (getattr(self.env, "capturable", True) and getattr(self.space, "capturable", True))
-        step_by_step = partial(capture, enabled=enabled and not plain)
-        if self.config.compile:
-            self.agent.compile()
-        self._choose_goals = step_by_step(self.choose_goals)
-        self._roll_out = step_by_step(self.roll_out)
-        self._adapt = capture(self.adapt)
-        # hindsight asks the goal space, which may have to ask an environment on the CPU
-        learn = partial(capture, enabled=enabled and getattr(self.space, "capturable", True))
-        self._update = learn(lambda: self.agent.update(self.sample()))
-
-    # -- one round ---------------------------------------------------------------------------------------
-
-    @torch.no_grad()
-    def choose_goals(self) -> None:
-        """Start new episodes and let the selector choose the goal of each."""
-        state, lead = self.round, (self.num_runs, self.num_envs)
-        state.observation.copy_(self.env.reset().unflatten(0, lead))
-        state.targets.copy_(self.env.targets().unflatten(0, lead))
-        candidates = self.candidates()
-        choice = self.selector.select(self.selector_state, candidates, self.num_envs, self.generators["goals"])
-        chosen = candidates.goals.gather(1, choice.index[..., None].expand(-1, -1, self.space.dim))
-        state.use_target.copy_(choice.use_target)
-        state.counted.copy_(choice.counted())
-        state.goals.copy_(torch.where(choice.use_target[..., None], state.targets, chosen))
-        if candidates.start is not None and candidates.target is not None:
-            for total, estimate in (
-                (state.achievability, candidates.start.mean),
-                (state.novelty, candidates.start.std),
-                (state.relevance, candidates.target.mean),
-            ):
-                total.copy_(mean_where(estimate.gather(1, choice.index), ~choice.use_target))
-
-    def candidates(self) -> Candidates:
-        """Visited states drawn uniformly from the buffer, and what the selector wants to know of them."""
-        space, state, episode = self.space, self.round, self._episode_of_candidate
-        index = self.buffer.draw(self.config.num_candidates, self.generators["goals"])
-        visited = self.layout.split(self.buffer.gather(index))[2]
-        goals = space.achieved(visited)
-        starts, targets = state.observation[:, episode], state.targets[:, episode]
-        # a goal that the start has solved already teaches nothing; an empty buffer holds none
-        valid = ~space.success(space.achieved(starts), goals) & (self.buffer.size > 0)
-        values = self.selector.needs_values
-        return Candidates(
-            goals=goals,
-            valid=valid,
-            start=self.agent.values(starts, goals) if values else None,
-            target=self._relevance(visited, goals, targets) if values else None,
-            desired=state.targets,
-            distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
-        )
-
-    def _relevance(
-        self, visited: Float[Tensor, "run cand obs"], goals: Float[Tensor, "run cand goal"], targets: Tensor
-    ) -> Estimate:
-        """V(g, g*) of the own critics, or of those of ``prior``."""
-        return self.agent.values(visited, targets) if self.prior is None else self.prior.relevance(goals, targets)
-
-    @torch.no_grad()
-    def roll_out(self) -> None:
-        """One episode of full length in every environment, or several that end early."""
-        state, space, lead = self.round, self.space, (self.num_runs, self.num_envs)
-        config = self.config
-        observation, goal, own_target = state.observation, state.goals, state.use_target
-        first = torch.ones_like(state.use_target)
-        state.reached.zero_()
-        came_to_target = torch.zeros_like(first)
-        begins = (self.buffer.size < config.learning_starts).expand(lead)
-        wander = begins
-        noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
-        patience = give_up_steps(self.num_envs, self.num_steps, config.patience, self.device)
-        age = torch.zeros_like(first, dtype=torch.float32)
-        for t in range(self.num_steps):
-            if config.patience < 1:
-                wander = wander | ((age >= patience) & ~own_target)
-                age = age + 1
-            policy, random = self.agent.explore(observation, goal, noise), self.random_actions(lead)
-            action = torch.where(wander[..., None], random, policy)
-            step = self.env.step(action.flatten(0, 1))
-            following = step.observation.unflatten(0, lead)
-            achieved = space.achieved(following)
-            reached = space.success(achieved, goal)
-            state.reached |= reached & first
-            came_to_target |= space.success(achieved, state.targets) & first
-            terminated = step.terminated.unflatten(0, lead)
-            columns = [observation, action, following, goal, terminated[..., None].float()]
-            state.block[:, t, :, :-1] = torch.cat(columns, dim=-1)
-            if config.after_goal == "random":
-                wander = wander | (reached & ~own_target)
-            elif config.after_goal == "target":
-                goal = torch.where(reached[..., None], state.targets, goal)
-            elif config.after_goal == "next":
-                goal = torch.where((reached & ~own_target)[..., None], goal.roll(1, dims=1), goal)
-            observation = following
-            ended = terminated | step.truncated.unflatten(0, lead)
-            if self.env.terminate_on_success:
-                ended = ended | reached
-            state.done[:, t] = ended
-            if self.env.ends_early or self.env.terminate_on_success:
-                observation = self.env.reset(ended.flatten()).unflatten(0, lead)
-                wander = torch.where(ended, begins, wander)
-                age = torch.where(ended, 0.0, age)
-                # an episode that begins in the middle of a round keeps the chosen goal, or has a target of its own
-                state.targets.copy_(self.env.targets().unflatten(0, lead))
-                state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
-                goal = torch.where(ended[..., None], state.goals, goal)
-                first = first & ~ended
-        state.block[..., -1] = steps_to_end(state.done)
-        state.selected_success.copy_(mean_where(state.reached.float(), state.counted))
-        state.commanded_success.copy_(mean_where(state.reached.float(), state.use_target))
-        state.target_success.copy_(came_to_target.float().mean(1))
-
-    def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
-        """Uniform in [-1, 1]."""
-        shape = (*lead, self.env.action_dim)
-        return torch.rand(shape, device=self.device, generator=self.generators["explore"]) * 2 - 1
-
-    def sample(self) -> Batch:
-        """Relabelled batches for one call of the learner: many at once, for each draw is dozens of operations."""
-        drawn = sample_batch(
-            self.buffer,
-            self.batches_per_update * self.config.batch_size,
-            self.space,
-            self.round.targets,
-            self.config.hindsight,
-            self.agent.goal_is_terminal,
-            self.generators["replay"],
-        )
-        return drawn.unflatten(self.batches_per_update)
-
-    @torch.no_grad()
-    def adapt(self) -> None:
-        """Let the selector learn from the share of its goals that were achieved."""
-        adapted = self.selector.update(self.selector_state, self.round.selected_success, self.round.commanded_success)
-        for old, new in zip(self.selector_state, adapted, strict=True):
-            old.copy_(new)
-        self.agent.settle(self.selector_state.mastery)
-
-    def learn(self) -> None:
-        """The gradient steps of a round."""
-        for _ in range(self.config.gradient_steps // self.batches_per_update):
-            self._update()
-
-    def train_round(self) -> None:
-        """One round of the algorithm."""
-        self._choose_goals()
-        self._roll_out()
-        self.buffer.add(self.round.block)
-        if self.num_timesteps >= self.config.learning_starts:  # what random actions achieve says nothing of the goals
-            self.learn()
-            self._adapt()
-        self.rounds += 1
 
     # -- the run -----------------------------------------------------------------------------------------
-
-    @property
-    def num_timesteps(self) -> int:
-        """Environment steps of each run so far."""
-        return self.rounds * self.buffer.round_size
 
     def run(self, run_dir: Path, resume: bool) -> None:
         """Train to the end, writing everything into ``run_dir``.
@@ -312,11 +111,6 @@ class Trainer:
                     self.save(run_dir)
             if evaluation is not None:
                 self._save_pictures(run_dir, evaluation, writer, self.seeds)
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seed of each run."""
-        return [self.config.seed + run for run in range(self.num_runs)]
 
     def _due(self, interval: int, total: int) -> bool:
         return self.rounds % interval == 0 or self.num_timesteps >= total
@@ -434,6 +228,18 @@ class Trainer:
         restore_generators(self._all_generators(), tensors)
 
 
+def make_trainer(config: TrainConfig) -> Trainer:
+    """A trainer, and torch set up as its configuration says.
+
+    Raises:
+        ValueError: If parts of the configuration do not fit together.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
+    return Trainer(config)
+
+
 def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> Trainer:
     """Train, and return what was trained.
 
@@ -442,10 +248,7 @@ def train(config: TrainConfig, run_dir: Path, resume: bool = False) -> Trainer:
         run_dir: Where everything is written, see ``run_folder``.
         resume: Whether to go on from the checkpoint in ``run_dir``.
     """
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
-    torch.set_float32_matmul_precision("high" if config.tf32 else "highest")
-    trainer = Trainer(config)
+    trainer = make_trainer(config)
     trainer.run(run_dir, resume)
     return trainer
 

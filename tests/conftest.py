@@ -1,12 +1,16 @@
 """What several test files share, as fixtures: a tiny configuration, small environments, snapshots of a trainer."""
 
 import dataclasses
+import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
@@ -458,3 +462,39 @@ def scripted() -> type[Scripted]:
 def replaced() -> Callable[..., Any]:
     """``dataclasses.replace`` for configurations."""
     return dataclasses.replace
+
+
+# -- a browser -----------------------------------------------------------------------------------------------
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Callable[[Path], Any]]:
+    """Opens files in a headless browser of this machine, without any network.
+
+    It gives a context manager: the page, and a list of everything that went wrong in it or was asked of a network.
+    """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser found ({', '.join(BROWSERS)}); on Debian: apt-get install -y chromium")
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("playwright is not installed: pip install playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+
+        @contextmanager
+        def opened(path: Path) -> Iterator[tuple[Any, list[str]]]:
+            tab, trouble = chromium.new_page(viewport={"width": 1300, "height": 1000}), []
+            tab.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
+            tab.on("pageerror", lambda error: trouble.append(str(error)))
+            tab.on("request", lambda request: trouble.append(request.url) if request.url.startswith("http") else None)
+            tab.context.set_offline(True)
+            tab.goto(path.as_uri())
+            yield tab, trouble
+            tab.close()
+
+        yield opened
+        chromium.close()

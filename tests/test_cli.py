@@ -62,7 +62,7 @@ def test_an_unknown_verb_is_said(fails):
         ("selector=discovr", "selector is 'discovr'; did you mean 'discover'?; allowed: achievability_novelty, "),
         (
             "env=point_maze/spirall",
-            "env is 'point_maze/spirall'; did you mean 'point_maze/spiral'?; allowed: ant_maze, bit_flip, ",
+            "env is 'point_maze/spirall'; did you mean 'point_maze/spiral'?; allowed: ant_maze, arm, ",
         ),
         ("agent=ppo", "agent is 'ppo'; allowed: dqn, random, td3, zero"),
         (

@@ -1,6 +1,5 @@
 """The verb ``report``: one file that a browser opens without a network, and that shows what the runs stored."""
 
-import importlib.util
 import json
 import re
 import shutil
@@ -20,7 +19,6 @@ from discover_rl.snapshots import load_snapshots
 from discover_rl.train import Trainer, train
 
 pytest.importorskip("plotly", reason="plotly is not installed: pip install 'discover-rl[report]'")
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="module")
@@ -125,38 +123,16 @@ def test_a_mistake_is_said_in_one_sentence(tmp_path, capsys, monkeypatch, runs):
 # -- in a browser --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A headless browser of this machine, without any network."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser found ({', '.join(BROWSERS)}); on Debian: apt-get install -y chromium")
-    if importlib.util.find_spec("playwright") is None:
-        pytest.skip("playwright is not installed: pip install playwright")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
 @pytest.fixture
 def opened(browser, html):
     """The report in the browser, and everything that went wrong or was asked of a network."""
-    tab = browser.new_page(viewport={"width": 1300, "height": 1000})
-    trouble = []
-    tab.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
-    tab.on("pageerror", lambda error: trouble.append(str(error)))
-    tab.on("request", lambda request: trouble.append(request.url) if request.url.startswith("http") else None)
-    tab.context.set_offline(True)
-    tab.goto(html.as_uri())
-    tab.wait_for_function("document.querySelectorAll('.main-svg').length > 8")
-    yield tab, trouble
-    tab.close()
+    with browser(html) as (tab, trouble):
+        tab.wait_for_function("document.querySelectorAll('.main-svg').length > 8")
+        yield tab, trouble
 
 
-HEAT = """document.getElementById('player-open-0')._fullData.filter(trace => trace.type === 'heatmap')
+HEAT = """document.getElementById('player-open-0')._fullData
+          .filter(trace => trace.type === 'heatmap' && trace.name !== 'visited')
           .map(trace => Array.from(trace.z).map(row => Array.from(row).filter(v => !Number.isNaN(v)).length)
           .reduce((a, b) => a + b, 0))"""
 CURRENT = "document.querySelector('#player-open-0 .slider-label').textContent"
@@ -188,6 +164,8 @@ def test_the_slider_moves_maps_and_goals(opened):
     assert sum(early["goals"]) < sum(late["goals"])
     assert len(late["heat"]) == 6 and min(early["heat"]) > 0
     assert sum(early["heat"]) < sum(late["heat"])  # more has been visited by then
+    visited = HEAT.replace("!== 'visited'", "=== 'visited'")
+    assert tab.evaluate(visited) == [early["heat"][0], early["heat"][3]]  # it is where the maps are
     assert trouble == []
 
 

@@ -254,8 +254,8 @@ def test_a_worker_that_outlives_its_parent_does_not_keep_the_claim(tmp_path):
             os.write(writing, f"{os.getpid()}\n".encode() if not worker else b"")
             time.sleep(60 if not worker else 0.5)
             os._exit(0)  # neither unlocks anything
+    worker = int(os.read(reading, 20))
     try:
-        worker = int(os.read(reading, 20))
         os.waitpid(trains, 0)
         os.kill(worker, 0)  # it is alive
         with claimed(tmp_path):
@@ -280,3 +280,17 @@ def test_two_commands_do_not_train_in_one_folder(tiny_arguments, tmp_path, capsy
         main(["train", *tiny_arguments, "selector=her", f"run_dir={run_dir}"])
     assert f"is at work in {run_dir}" in capsys.readouterr().err
     assert not (run_dir / CONFIG).exists()
+
+
+def test_a_run_goes_on_with_the_maze_it_was_begun_with(tiny, tmp_path):
+    """The same file name with another maze is another task; the same maze in another file is not."""
+    maze = "#####\n#..G#\n#.S##\n#...#\n#####\n"
+    for name in ("maze.txt", "moved.txt"):
+        (tmp_path / name).write_text(maze)
+    before = tiny(4, env=PointMazeConfig(layout=str(tmp_path / "maze.txt")), run_dir=str(tmp_path / "run"))
+    save_config(tmp_path / "run", before, CPU)
+    assert choose_folder(before)[0] == tmp_path / "run"
+    moved = dataclasses.replace(before, env=PointMazeConfig(layout=str(tmp_path / "moved.txt")))
+    assert choose_folder(moved)[0] == tmp_path / "run"
+    (tmp_path / "maze.txt").write_text(maze.replace("##\n#...", ".#\n#..."))
+    assert choose_folder(before)[0] == tmp_path / "run-2"

@@ -13,7 +13,8 @@ def run(arguments: list[str]) -> None:
     parser = Parser(
         prog="discover-rl report",
         description="Runs as one HTML file that needs no network: learning curves with intervals, tables, alpha and "
-        "goals over time, and the curriculum of each method to play: goals chosen and value maps.",
+        "goals over time, and the curriculum of each method to play: goals chosen and value maps. Of runs of "
+        "discover-rl ttc: success at the targets, what was practised when, pass rates expected and seen.",
         epilog="example: discover-rl report runs --output maze.html",
         allow_abbrev=False,
     )
@@ -25,9 +26,15 @@ def run(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
 
     from discover_rl.present import write_report
+    from discover_rl.present_text import text_runs, write_text_report
 
     first = given.paths[0]
     output = given.output or (first if first.is_dir() else first.parent) / NAME
-    for warning in write_report(given.paths, output, given.seed, given.title):
+    on_texts, warnings = text_runs(given.paths)
+    if on_texts:
+        warnings += write_text_report(on_texts, output, given.title)
+    else:
+        warnings = write_report(given.paths, output, given.seed, given.title)
+    for warning in warnings:
         print(f"discover-rl: warning: {warning}", file=sys.stderr)
     print(f"report: {output} ({output.stat().st_size / 1e6:.1f} MB)")

@@ -120,13 +120,14 @@ def _last_success(run_dir: Path) -> float:
 
 def _train_config(config: "TrainConfig", label: str) -> float:
     from discover_rl.run_folder import choose_folder, claimed
-    from discover_rl.train import train
+    from discover_rl.train import make_trainer
 
     run_dir, resume = choose_folder(config, label)
+    trainer = make_trainer(config)  # mistakes leave no folder behind
     with claimed(run_dir):
         if resume:
             print(f"going on from {run_dir}")
-        trainer = train(config, run_dir, resume)
+        trainer.run(run_dir, resume)
     if trainer.solved:
         print(f"\nsolved after {trainer.num_timesteps:,} of at most {config.num_timesteps:,.0f} steps", end="")
     return _print_where(run_dir, trainer.seeds)

@@ -138,8 +138,8 @@ def dressed(figure: "Figure", rows: int, narrow: bool = False) -> "Figure":
     )  # fmt: skip
     figure.update_yaxes(showline=True, linecolor="#888888", gridcolor="#eeeeee", zeroline=False)
     figure.update_layout(
-        width=WIDTH * 0.62 if narrow else WIDTH, height=rows * (PANEL_HEIGHT + 70) + 60, font=FONT,
-        paper_bgcolor="white", plot_bgcolor="white", margin={"l": 70, "r": 20, "t": 80, "b": 55},
+        width=WIDTH * 0.62 if narrow else WIDTH, height=rows * (PANEL_HEIGHT + 70) + 45, font=FONT,
+        paper_bgcolor="white", plot_bgcolor="white", margin={"l": 70, "r": 20, "t": 62, "b": 55},
         legend={"orientation": "h", "y": 1, "yref": "container", "yanchor": "top", "x": 0.5, "xanchor": "center"},
         hovermode="closest",
     )  # fmt: skip

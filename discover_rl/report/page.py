@@ -64,7 +64,7 @@ def folded(title: str, content: str, opened: bool = False) -> str:
 
 def tables(lines: Sequence[Summary], comparison: Comparison) -> str:
     """The table of a comparison, and its LaTeX to copy."""
-    parts = [_from_markdown(markdown_table(lines)), _from_markdown(methods_table(comparison))]
+    parts = [from_markdown(markdown_table(lines)), from_markdown(methods_table(comparison))]
     return "".join([*parts, folded("LaTeX", f"<pre>{html.escape(latex_table(lines))}</pre>")])
 
 
@@ -86,7 +86,7 @@ def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
     )
 
 
-def _from_markdown(text: str) -> str:
+def from_markdown(text: str) -> str:
     """Tables and paragraphs of the Markdown that we write ourselves, as HTML."""
     parts = []
     for block in filter(None, text.split("\n\n")):

@@ -24,6 +24,7 @@ COLUMNS = (
     "σ(s₀, g): how uncertain",
     "success —  goals achieved ··  α - -",
 )
+VISITED = "#cfdcf2"
 PANEL, LEFT, TOP, BOTTOM, GAP = 204, 84, 44, 150, 18  # pixels
 MAPS = 3  # columns of values
 FONT = {"family": "Helvetica, Arial, sans-serif", "size": 12, "color": INK}
@@ -123,7 +124,7 @@ def _moving(track: Track, view: View, moment: int) -> list[tuple[int, Any]]:
     from plotly.graph_objects import Heatmap, Scatter
 
     points, steps, achieved = _chosen(track, view, moment)
-    traces: list[tuple[int, Any]] = []
+    traces: list[tuple[int, Any]] = [(1, _visited(track, view, moment))]
     for mask, symbol, name in ((~achieved, "circle-open", "missed"), (achieved, "circle", "achieved")):
         marker = {"symbol": symbol, "size": 4.5, "color": steps[mask], "coloraxis": "coloraxis", "opacity": 0.9}
         dots = Scatter(
@@ -159,6 +160,22 @@ def _moving(track: Track, view: View, moment: int) -> list[tuple[int, Any]]:
         showlegend=False,
     )
     return [*traces, (len(COLUMNS), now)]
+
+
+def _visited(track: Track, view: View, moment: int) -> Any:  # noqa: ANN401 - a plotly trace
+    """Where the agent had been by then, in pale blue: the bins that the maps fill."""
+    from plotly.graph_objects import Heatmap
+
+    index = _index(track.maps, moment)
+    z = np.full((BINS, BINS), np.nan, dtype=np.float32)
+    if index >= 0:
+        goals = track.maps.goals[index]
+        z = np.where(np.isnan(view.map(goals, np.ones(len(goals), dtype=np.float32))), np.nan, 1.0)
+    x, y = view.edges()
+    return Heatmap(
+        x=(x[:-1] + x[1:]) / 2, y=(y[:-1] + y[1:]) / 2, z=z.astype(np.float32), colorscale=[[0, VISITED], [1, VISITED]],
+        showscale=False, hoverinfo="skip", name="visited",
+    )  # fmt: skip
 
 
 def _still(track: Track) -> list[Any]:

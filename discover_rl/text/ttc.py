@@ -22,9 +22,11 @@ from discover_rl.checkpoint import CheckpointError, load_checkpoint, load_note, 
 from discover_rl.config import pick_device
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.atomic import write_atomically
+from discover_rl.report.practice import TARGETS, TEXT_CONFIG, PracticeLog, Practised
 from discover_rl.text.curricula import recipe
-from discover_rl.text.curriculum import Batch, TextCurriculum
+from discover_rl.text.curriculum import Batch, Pick, TextCurriculum
 from discover_rl.text.embed import HiddenStates
+from discover_rl.text.groups import group_tasks
 from discover_rl.text.models import load_embedder, load_language_model
 from discover_rl.text.objectives import advantages, policy_loss
 from discover_rl.text.policy import Attempts, Policy
@@ -33,7 +35,7 @@ from discover_rl.text.tasks import Task, read_tasks
 from discover_rl.text.ttc_config import FREE_KEYS, TTCConfig
 from discover_rl.text.weights import Weights
 
-CONFIG, CHECKPOINT, MODEL, ADAPTER = "config.json", "checkpoint.safetensors", "model", "adapter"
+CONFIG, CHECKPOINT, MODEL, ADAPTER = TEXT_CONFIG, "checkpoint.safetensors", "model", "adapter"
 GRADIENT_NORM = 1.0
 EVAL_SEED = 2**31 - 1
 WARMUP_BATCH = 16
@@ -61,6 +63,9 @@ class TextTrainer:
         self.reference = self._reference()
         self.optimizer = self.weights.optimizer(config.lr)
         self.steps = 0
+        belief = curriculum.belief
+        self.groups, self.group_of_task = group_tasks(curriculum.tasks, belief.tasks, belief.targets)
+        self.practised: list[Practised] = []  # in the last batch
         self.warm = config.warmup_steps == 0
 
     def _reference(self) -> Any:  # noqa: ANN401 - a model, or None
@@ -80,6 +85,9 @@ class TextTrainer:
         attempts = self.policy.attempt(batch.tasks, config.attempts, seed)
         rewards = self._score(batch, attempts)
         self.curriculum.update(batch.ids, rewards, batch.number)
+        self.practised = [
+            self._practised(pick, rate) for pick, rate in zip(batch.picks, rewards.mean(1).tolist(), strict=True)
+        ]
         row = self.learn(attempts, rewards)
         self.steps += 1
         picks = [pick for pick in batch.picks if pick.index >= 0]
@@ -99,6 +107,10 @@ class TextTrainer:
             for pick, texts in zip(batch.picks, attempts.texts, strict=True)
         ]
         return torch.cat(rows).float()
+
+    def _practised(self, pick: Pick, observed: float) -> Practised:
+        group = self.group_of_task[pick.index] if pick.index >= 0 else TARGETS
+        return Practised(pick.task.id, group, pick.rate, pick.start[1], observed, pick.counted)
 
     def learn(self, attempts: Attempts, rewards: Float[Tensor, "batch attempt"]) -> dict[str, float]:
         """Gradient steps on a batch; groups without a difference in reward are left out."""
@@ -206,6 +218,7 @@ class TextTrainer:
         write_atomically(run_dir / CONFIG, json.dumps(dataclasses.asdict(config), indent=2).encode())
         per_step = config.batch_size * config.attempts
         goes_on = resume or not (run_dir / CHECKPOINT).is_file()
+        practice = PracticeLog(run_dir, self.groups, self.steps * per_step if goes_on else None)
         start, evaluation = time.monotonic(), {}
         with (
             MetricsWriter(run_dir, [config.seed], self.steps * per_step if goes_on else None) as writer,
@@ -226,6 +239,7 @@ class TextTrainer:
                 row |= self.curriculum.metrics()
                 row["time/time_elapsed"] = time.monotonic() - start
                 writer.write(self.steps * per_step, row)
+                practice.write(self.steps * per_step, self.practised)
                 success = evaluation.get("eval/success_rate", math.nan)
                 progress.update(
                     self.steps * per_step, success, row.get("goal/selected_success_rate"), row["goal/alpha"]
