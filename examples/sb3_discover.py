@@ -1,6 +1,6 @@
 """DISCOVER inside a Stable-Baselines3 script: TD3 with HER on a maze whose start lies in a cup.
 
-python examples/sb3_discover.py            # with our goal choice: some three minutes of one core
+python examples/sb3_discover.py            # with our goal choice: some four minutes of one core
 python examples/sb3_discover.py --her      # the same script without it
 """
 
