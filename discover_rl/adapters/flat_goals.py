@@ -41,8 +41,14 @@ class FlatGoals(gymnasium.Wrapper):
             raise ValueError(f"{name}: observations of {self.inner} cannot be made flat") from error
         if not isinstance(flat, spaces.Box):
             raise ValueError(f"{name}: observations of {self.inner} have no fixed width; give fixed shapes")
-        width = flat.shape[0] + self.goal_dim
-        parts: dict[str, spaces.Space] = {OBSERVATION: spaces.Box(-np.inf, np.inf, (width,), np.float32)}
+        goal = space[ACHIEVED] if self.has_goals else None  # type: ignore[index]
+        boxes = [flat, goal] if isinstance(goal, spaces.Box) else [flat]
+        missing = flat.shape[0] + self.goal_dim - sum(box.shape[0] for box in boxes)  # goals of another kind of space
+        low, high = (
+            np.concatenate([*(getattr(box, end) for box in boxes), np.full(missing, unknown)]).astype(np.float32)
+            for end, unknown in (("low", -np.inf), ("high", np.inf))
+        )
+        parts: dict[str, spaces.Space] = {OBSERVATION: spaces.Box(low, high, dtype=np.float32)}
         if self.has_goals:
             parts[DESIRED] = spaces.Box(-np.inf, np.inf, (self.goal_dim,), np.float32)
         self.observation_space = spaces.Dict(parts)

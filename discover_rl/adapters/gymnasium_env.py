@@ -21,6 +21,7 @@ from torch import Tensor
 from discover_rl.adapters.flat_goals import DESIRED, OBSERVATION, FlatGoals
 from discover_rl.adapters.reward_goals import NoGoalsError, goals_of
 from discover_rl.adapters.robotics import repair
+from discover_rl.adapters.scales import observation_scales
 from discover_rl.config import did_you_mean, is_dotted_path, load_object
 from discover_rl.goals import GoalSpace, Step
 
@@ -43,6 +44,8 @@ class GymnasiumConfig:
             where a step takes longer than a fraction of a millisecond.
         terminate_on_success: Whether an episode ends when its goal is reached; None leaves it to the environment's
             ``compute_terminated``, and is False without one.
+        scale_observations: Whether networks see each coordinate divided by a typical size, see
+            ``discover_rl.adapters.scales``.
     """
 
     name: str = "gymnasium"
@@ -51,6 +54,7 @@ class GymnasiumConfig:
     max_episode_steps: int = 0
     vectorization: str = "sync"
     terminate_on_success: bool | None = None
+    scale_observations: bool = True
 
     def __post_init__(self) -> None:
         if self.max_episode_steps < 0:
@@ -101,6 +105,10 @@ class GymnasiumEnv:
         ends = found.ends if found else False
         self.terminate_on_success = ends if config.terminate_on_success is None else config.terminate_on_success
         self.ends_early = True  # nobody can know
+        if config.scale_observations:
+            self.observation_scale = torch.from_numpy(observation_scales(probe)).to(self.device)
+            if found:
+                self.goal_scale = found.space.achieved(self.observation_scale)
         make = [partial(make_one, config)] * num_envs
         if config.vectorization == "sync":
             self.vector = SyncVectorEnv(make, autoreset_mode=AutoresetMode.DISABLED)

@@ -4,9 +4,10 @@ from discover_rl.goals.cells import CellMap, HasCells
 from discover_rl.goals.check import check_goal_space, goal_space_problems
 from discover_rl.goals.embedding import EmbeddingGoals
 from discover_rl.goals.environment import Environment, EnvironmentFactory, Step, check_starts, true_distance
+from discover_rl.goals.retargeted import Retargeted
 from discover_rl.goals.space import BoxGoals, GoalSpace, describe_goal, goal_distance
 from discover_rl.goals.spaces import DiscreteGoals, FullGoals, LinearGoals, XYGoals
-from discover_rl.goals.targets import Retargeted, target_draw
+from discover_rl.goals.targets import target_draw
 
 __all__ = [
     "BoxGoals",

@@ -166,6 +166,9 @@ class Drawable(Protocol):
     def draw(self, axes: Any) -> None:  # noqa: ANN401 - a matplotlib Axes, imported by pictures only
         """Draw walls, start and target of the first two goal coordinates on a matplotlib ``Axes``.
 
+        Lines that show the target are labelled ``target``, or ``_target`` to keep them out of the legend: where the
+        user names another target they are taken away again.
+
         An environment that can draw others too takes them as ``coordinates=(i, j)``, (0, 1) by default; reports of
         goal spaces of more than two dimensions ask for them then.
         """

@@ -5,14 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.config import load_object
-from discover_rl.goals.environment import Environment, Step
-from discover_rl.goals.space import GoalSpace
-
-REDRAWS = 16  # times that a target which its start has solved is drawn anew
 
 TargetDraw = Callable[[int, torch.Generator], Float[Tensor, "count goal"]]
 """Targets of so many episodes, on the device of the generator."""
@@ -82,61 +78,3 @@ def _checked(draw: Callable[..., Any], dim: int) -> TargetDraw:
         return drawn
 
     return checked
-
-
-class Retargeted:
-    """An environment under another goal space, with other targets, or with both; the contract is the same.
-
-    A target that its start has solved is drawn anew, some times over.
-
-    Args:
-        env: The environment; its own reset must have been called.
-        space: The goal space.
-        target: See ``target_draw``; None keeps the environment's own targets.
-    """
-
-    def __init__(self, env: Environment, space: GoalSpace, target: Any) -> None:  # noqa: ANN401 - see target_draw
-        self.env, self.goal_space = env, space
-        self.num_envs, self.device, self.generator = env.num_envs, env.device, env.generator
-        self.observation_dim, self.action_dim = env.observation_dim, env.action_dim
-        self.max_episode_steps = env.max_episode_steps
-        self.ends_early, self.terminate_on_success = env.ends_early, env.terminate_on_success
-        self.capturable = getattr(env, "capturable", True)
-        self.discrete_actions = getattr(env, "discrete_actions", False)
-        self.observation_scale = getattr(env, "observation_scale", None)
-        if self.observation_scale is not None:  # what a goal may be, if observations are of this size
-            size = space.achieved(self.observation_scale).abs()
-            self.goal_scale = torch.where(size > 0, size, 1.0)
-        if hasattr(env, "monitor"):
-            self.monitor = env.monitor  # type: ignore[attr-defined]
-        self._draw, self.targets_vary = None, getattr(env, "targets_vary", None)
-        if target is not None:
-            self._draw, self.targets_vary = target_draw(target, space.dim, env.device)
-        self._targets = torch.zeros(env.num_envs, space.dim, device=env.device)
-
-    @property
-    def invalid_actions(self) -> Bool[Tensor, "env"] | None:
-        """As the environment's own, if it has any."""
-        return getattr(self.env, "invalid_actions", None)
-
-    def reset(self, mask: Bool[Tensor, "env"] | None = None) -> Float[Tensor, "env obs"]:
-        """See ``Environment``."""
-        observation = self.env.reset(mask)
-        if self._draw is None:
-            self._targets.copy_(self.env.targets())
-            return observation
-        achieved = self.goal_space.achieved(observation)
-        targets = self._draw(self.num_envs, self.generator)
-        for _ in range(REDRAWS if self.targets_vary else 0):  # as often every time: a captured call cannot branch
-            solved = self.goal_space.success(achieved, targets)
-            targets = torch.where(solved[:, None], self._draw(self.num_envs, self.generator), targets)
-        self._targets.copy_(targets if mask is None else torch.where(mask[:, None], targets, self._targets))
-        return observation
-
-    def targets(self) -> Float[Tensor, "env goal"]:
-        """See ``Environment``."""
-        return self._targets.clone()
-
-    def step(self, action: Float[Tensor, "env act"]) -> Step:
-        """See ``Environment``."""
-        return self.env.step(action)

@@ -258,6 +258,7 @@ class PointMaze:
             target[0] + reach * np.cos(around),
             target[1] + reach * np.sin(around),
             color="tab:red",
+            label="_target",  # not in legends
         )
         axes.set_aspect("equal")
 

@@ -287,6 +287,17 @@ def test_it_trains_and_resumes_bit_for_bit(tiny, tmp_path, held, differing, sele
     assert evaluation.success_at_start.max() == 0
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_goals_that_ask_the_environment_are_not_captured(tiny):
+    config = GymnasiumConfig(id=f"{HERE}:Plane", max_episode_steps=8, kwargs={"diamond": True})
+    trainer = Trainer(tiny(6, env=config, device="cuda"))
+    for _ in range(6):
+        trainer.train_round()
+    assert trainer._update.graph is None and trainer._roll_out.graph is None
+    assert trainer.agent.metrics()["train/critic_loss"].isfinite().all()
+
+
 ROBOTS = [
     ("FetchReach-v4", 13, 4, "BoxGoals", 0.05),
     ("PointMaze_UMaze-v3", 6, 2, "BoxGoals", 0.45),

@@ -240,7 +240,8 @@ class MujocoMaze:
         if not self.config.random_targets:
             axes.plot(*target, "*", color="tab:red", markersize=12, label="target")
             around, reach = np.linspace(0, 2 * np.pi, 65), self.config.success_radius
-            axes.plot(target[0] + reach * np.cos(around), target[1] + reach * np.sin(around), color="tab:red")
+            circle = target[0] + reach * np.cos(around), target[1] + reach * np.sin(around)
+            axes.plot(*circle, color="tab:red", label="_target")  # not in legends
         axes.set_aspect("equal")
 
     def close(self) -> None:
