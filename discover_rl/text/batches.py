@@ -79,6 +79,9 @@ class CurriculumConfig:
         band_least: Where fewer tasks lie in the band, those nearest to its middle fill up to this number.
         estimator: ``posterior``, or ``logit_shift`` for the pass rates of TTC-RL's achievable curriculum, whose
             kernel forgets at each choice what was practised before.
+        rest: Batches that pass before a task may be chosen again, while no more than a quarter of the corpus rests.
+            Without it a few tasks between easy and hard stand in nearly every batch, and a model that practises the
+            same prompts again and again learns their answers.
         practise_targets: Whether the selector may send attempts to the targets themselves, scored by majority vote.
         belief: The prior over pass rates.
     """
@@ -91,6 +94,7 @@ class CurriculumConfig:
     band: tuple[float, float] | None = None
     band_least: int = 1000
     estimator: str = "posterior"
+    rest: int = 10
     practise_targets: bool = False
     belief: BeliefConfig = field(default_factory=BeliefConfig)
 
@@ -98,6 +102,10 @@ class CurriculumConfig:
         for name in ("batch_size", "ahead", "band_least"):
             if getattr(self, name) < 1:
                 raise ValueError(f"curriculum.{name} must be at least 1, got {getattr(self, name)}")
+        if self.rest < 0:
+            raise ValueError(
+                f"curriculum.rest must not be negative, got {self.rest}; 0 lets every task come again at once"
+            )
         if not 0 <= self.explore <= 1:
             raise ValueError(f"curriculum.explore must lie in [0, 1], got {self.explore}")
         if self.band is not None and not 0 <= self.band[0] < self.band[1] <= 1:

@@ -35,21 +35,21 @@ _SIFT_BELIEF = BeliefConfig(sampling_noise=False, forget=1.0)
 
 CURRICULA: dict[str, Recipe] = {
     "discover": Recipe("achievable, novel and relevant to the targets; alpha adapts", practice(), CurriculumConfig()),
-    "uniform": Recipe("any task", practice(controller="fixed"), CurriculumConfig(explore=1.0)),
+    "uniform": Recipe("any task", practice(controller="fixed"), CurriculumConfig(explore=1.0, rest=0)),
     "sift": Recipe(
         "SIFT chooses a list once (TTC-RL)",
         _SIFT,
-        CurriculumConfig(explore=0.0, skip_mastered=False, ahead=SIFT_TASKS, once=True, belief=_SIFT_BELIEF),
+        CurriculumConfig(explore=0.0, rest=0, skip_mastered=False, ahead=SIFT_TASKS, once=True, belief=_SIFT_BELIEF),
     ),
     "sift_online": Recipe(
         "SIFT, batch after batch, without a list",
         _SIFT,
-        CurriculumConfig(explore=0.0, skip_mastered=False, belief=_SIFT_BELIEF),
+        CurriculumConfig(explore=0.0, rest=0, skip_mastered=False, belief=_SIFT_BELIEF),
     ),
     "achievable_sift": Recipe(
         "SIFT among tasks with a pass rate of 0.25 to 0.6, every ten batches (A-TTC)",
         _SIFT,
-        CurriculumConfig(explore=0.0, ahead=10, band=(0.25, 0.6), estimator="logit_shift", belief=_SIFT_BELIEF),
+        CurriculumConfig(explore=0.0, rest=0, ahead=10, band=(0.25, 0.6), estimator="logit_shift", belief=_SIFT_BELIEF),
     ),
     "easiest": Recipe(
         "the greatest expected pass rate first",
@@ -68,7 +68,7 @@ CURRICULA: dict[str, Recipe] = {
     "oracle": Recipe(
         "tasks drawn like the targets, which no one has in practice",
         practice(controller="fixed"),
-        CurriculumConfig(explore=1.0),
+        CurriculumConfig(explore=1.0, rest=0),
         on_targets=True,
     ),
 }

@@ -70,6 +70,7 @@ class TextCurriculum:
         self.shift = LogitShift(prior)
         self.generator = torch.Generator().manual_seed(seed)
         self.number = 0
+        self.last_chosen = torch.full((len(self.tasks),), NEVER)
         self.open = OpenBatches()
         self._queue: list[Pick] = []  # chosen ahead
         self._list: list[Pick] = []  # chosen once
@@ -142,6 +143,7 @@ class TextCurriculum:
             self._queue = [*picks, *self._queue]
             picks = self._take_different(size)
         batch = Batch(self.number, picks)
+        self.last_chosen[[pick.index for pick in picks if pick.index >= 0]] = self.number
         self.number += 1
         self.open.add(batch.number, {pick.task.id: pick.counted for pick in picks})
         return batch
@@ -202,7 +204,7 @@ class TextCurriculum:
         plan = self.selector.plan(self.state, count)
         at_random = self._explorers(plan, count, explore)
         kernel, mean = self._kernel_and_mean()
-        allowed, free = self._allowed(kernel, mean, count), torch.ones(len(self.tasks), dtype=torch.bool)
+        allowed, free = self._allowed(kernel, mean, count), self._rested()
         if self.config.estimator == "posterior":
             self._expect_open(kernel, free, count)
         picks: list[Pick] = []
@@ -232,13 +234,20 @@ class TextCurriculum:
             kernel.condition(index, self.config.belief.noise)
         return picks
 
+    def _rested(self) -> Bool[Tensor, "cand"]:
+        """Which tasks have not been chosen for as many batches as ``rest`` says, or a quarter of the corpus makes."""
+        rest = min(self.config.rest, len(self.tasks) // (4 * self.config.batch_size))
+        return self.number - self.last_chosen > rest
+
     def _expect_open(self, kernel: TaskKernel, free: Bool[Tensor, "cand"], count: int) -> None:
         """What is out to be attempted will be known soon: it is neither chosen again nor counted as new."""
         waiting = [self._index[key] for key in self.open.waiting(RECENT) if key in self._index]
         for index in waiting:
             kernel.condition(index, self.config.belief.noise)
-        if len(free) - len(waiting) >= count:
-            free[waiting] = False
+        left = free.clone()
+        left[waiting] = False
+        if int(left.sum()) >= count:
+            free.copy_(left)
 
     def _kernel_and_mean(self) -> tuple[TaskKernel, Float[Tensor, "cand"]]:
         if self.config.estimator == "logit_shift":
@@ -339,6 +348,7 @@ class TextCurriculum:
             "shift": self.shift.rates.clone(),
             "generator": self.generator.get_state(),
             "number": self.number,
+            "last_chosen": self.last_chosen.clone(),
             "open": self.open.state(),
             "queue": [pick.plain() for pick in self._queue],
             "list": [pick.plain() for pick in self._list],
@@ -361,6 +371,7 @@ class TextCurriculum:
             self.shift.rates = state["shift"].clone()
             self.generator.set_state(state["generator"])
             self.number, self._last = state["number"], dict(state["last"])
+            self.last_chosen = state["last_chosen"].clone()
             self.open = OpenBatches.from_state(state["open"])
             self._queue, self._list = ([self._unplain(pick) for pick in state[name]] for name in ("queue", "list"))
         except KeyError as error:
@@ -377,6 +388,7 @@ class TextCurriculum:
         return Pick(task, -1, rate, tuple(start), tuple(to_target), score, counted)
 
 
+NEVER = -(2**40)  # number of the batch in which a task was chosen last
 KNOWN_ATTEMPTS = 8  # behind a pass rate that the corpus brings along without saying
 
 

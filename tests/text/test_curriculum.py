@@ -1,7 +1,7 @@
 import dataclasses
 import json
 from collections import Counter
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import pytest
@@ -50,6 +50,7 @@ def test_one_setting_is_sift_batch_after_batch(seed, noise, standardise):
     config = CurriculumConfig(
         batch_size=5,
         explore=0.0,
+        rest=0,
         skip_mastered=False,
         belief=BeliefConfig(noise=noise, sampling_noise=False, forget=1.0, opposites=True),
     )
@@ -161,6 +162,24 @@ def test_mastered_tasks_are_passed_over(prior):
     assert 0 not in indices(next(curriculum))
 
 
+@pytest.mark.parametrize(("rest", "tasks", "between"), [(0, 80, 1), (2, 80, 3), (99, 80, 6), (99, 12, 1)])
+def test_tasks_rest_before_they_come_again(rest, tasks, between):
+    vectors = unit(0, tasks, 8), unit(1, 3, 8)
+    config = CurriculumConfig(batch_size=4, explore=0.0, rest=rest)
+    curriculum = TextCurriculum(plain_tasks(tasks), ["a", "b", "c"], recipe("learnability").selector, vectors, config)
+    seen: dict[int, list[int]] = {}
+    for number, batch in zip(range(14), curriculum, strict=False):
+        for index in indices(batch):
+            seen.setdefault(index, []).append(number)
+        curriculum.update(batch.ids, [[0.0, 1.0]] * 4)  # always between easy and hard: the best there is
+        if number == 6:  # what rests is remembered
+            state = curriculum.state_dict()
+            curriculum = TextCurriculum(curriculum.tasks, ["a", "b", "c"], curriculum.selector, vectors, config)
+            curriculum.load_state_dict(state)
+    gaps = [later - earlier for times in seen.values() for earlier, later in pairwise(times)]
+    assert min(gaps) == between  # a quarter of 80 tasks are five batches
+
+
 def test_a_list_chosen_once_is_gone_through_whole_before_it_repeats():
     vectors = unit(0, 40, 8).abs(), unit(1, 3, 8).abs()
     found = recipe("sift", 4)
@@ -176,7 +195,13 @@ def test_a_list_chosen_once_is_gone_through_whole_before_it_repeats():
 def test_the_band_admits_tasks_of_middling_pass_rate_and_fills_up(corpus, targets):
     found = recipe("achievable_sift", 4)
     config = CurriculumConfig(
-        batch_size=4, explore=0.0, band=(0.25, 0.6), band_least=5, estimator="logit_shift", belief=found.config.belief
+        batch_size=4,
+        explore=0.0,
+        rest=0,
+        band=(0.25, 0.6),
+        band_least=5,
+        estimator="logit_shift",
+        belief=found.config.belief,
     )
     curriculum = TextCurriculum(corpus, targets, found.selector, config=config)
     curriculum.shift.rates[:] = 0.9
@@ -384,6 +409,7 @@ def test_unknown_names_and_bad_settings_are_said(corpus, targets):
     cases: list[tuple[dict[str, Any], str]] = [
         ({"batch_size": 0}, "batch_size must be at least 1"),
         ({"explore": 1.5}, "explore must lie in"),
+        ({"rest": -1}, "rest must not be negative, got -1"),
         ({"band": (0.6, 0.2)}, "band must be two pass rates"),
         ({"estimator": "guess"}, "allowed: posterior, logit_shift"),
     ]
