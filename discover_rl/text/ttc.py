@@ -37,6 +37,7 @@ from discover_rl.text.weights import Weights
 
 CONFIG, CHECKPOINT, MODEL, ADAPTER = TEXT_CONFIG, "checkpoint.safetensors", "model", "adapter"
 GRADIENT_NORM = 1.0
+MOST_SPOILED = 3
 EVAL_SEED = 2**31 - 1
 WARMUP_BATCH = 16
 LORA_ALPHA = 2  # of the adapter, in units of its rank
@@ -63,6 +64,7 @@ class TextTrainer:
         self.reference = self._reference()
         self.optimizer = self.weights.optimizer(config.lr)
         self.steps = 0
+        self.spoiled = 0  # batches in a row whose gradient was not finite
         belief = curriculum.belief
         self.groups, self.group_of_task = group_tasks(curriculum.tasks, belief.tasks, belief.targets)
         self.practised: list[Practised] = []  # in the last batch
@@ -119,7 +121,7 @@ class TextTrainer:
         rows = advantage.nonzero().flatten()
         self.policy.model.train()
         if not len(rows):
-            return {"train/loss": 0.0, "train/grad_norm": 0.0}
+            return {"train/loss": 0.0, "train/grad_norm": 0.0, "train/skipped_batches": 0.0}
         tokens, attended, written = attempts.tokens[rows], attempts.attended[rows], attempts.written[rows]
         advantage, count = advantage[rows], written.shape[1]
         # all attempts count, also those left out, so that a step does not grow as signal gets rare
@@ -147,12 +149,20 @@ class TextTrainer:
                 loss.backward()
                 self.weights.take_gradients()
                 loss_sum += float(loss.detach())
-            norm = self.weights.step(self.optimizer, GRADIENT_NORM)
+            norm = self.weights.step(self.optimizer, GRADIENT_NORM)  # changes nothing where it is not finite
+            self._watch(norm)
             if not math.isfinite(norm):
-                raise FloatingPointError(
-                    f"the gradient is not finite after {self.steps} steps; lower lr (now {config.lr}) or bf16=false"
-                )
-        return {"train/loss": loss_sum, "train/grad_norm": norm}
+                return {"train/loss": 0.0, "train/grad_norm": 0.0, "train/skipped_batches": 1.0}
+        return {"train/loss": loss_sum, "train/grad_norm": norm, "train/skipped_batches": 0.0}
+
+    def _watch(self, norm: float) -> None:
+        """A batch that overflows in bfloat16 is left out; several in a row mean that the model is lost."""
+        self.spoiled = 0 if math.isfinite(norm) else self.spoiled + 1
+        if self.spoiled == MOST_SPOILED:
+            raise FloatingPointError(
+                f"the gradient is not finite in {MOST_SPOILED} batches in a row, after {self.steps} steps; "
+                f"lower lr (now {self.config.lr}) or set bf16=false"
+            )
 
     @torch.no_grad()
     def _no_grad_log_probs(self, tokens: Tensor, attended: Tensor, count: int) -> Float[Tensor, "row time"]:

@@ -152,13 +152,20 @@ def test_killed_and_resumed_it_is_the_same_run(trainer, tmp_path):
         trainer(lora=2).restore(tmp_path / "parts" / "checkpoint.safetensors")
 
 
-def test_a_gradient_that_is_not_finite_is_said(trainer):
+def test_a_gradient_that_is_not_finite_is_left_out_and_several_in_a_row_are_said(trainer):
     one = trainer()
-    with torch.no_grad():
-        next(iter(one.weights.kept.values())).fill_(torch.inf)
-    attempts = trainer().policy.attempt(one.curriculum.tasks[:4], 8, 0)
-    with pytest.raises(FloatingPointError, match="the gradient is not finite after 0 steps; lower lr"):
-        one.learn(attempts, torch.rand(4, 8))
+    weight = next(iter(one.weights.kept.values()))
+    sound, attempts = weight.detach().clone(), trainer().policy.attempt(one.curriculum.tasks[:4], 8, 0)
+
+    def learn(value):
+        with torch.no_grad():
+            weight.copy_(value)
+        return one.learn(attempts, torch.rand(4, 8))["train/skipped_batches"]
+
+    broken = torch.full_like(sound, torch.inf)
+    assert [learn(value) for value in (broken, broken, sound, broken, broken)] == [1, 1, 0, 1, 1]
+    with pytest.raises(FloatingPointError, match="not finite in 3 batches in a row, after 0 steps; lower lr"):
+        learn(broken)
 
 
 # -- the verb ------------------------------------------------------------------------------------------------
