@@ -70,17 +70,16 @@ class Algorithm:
     def _capture(self) -> None:
         enabled = self.config.cudagraphs and self.device.type == "cuda"
         capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        # a goal space may have to ask an environment on the CPU; hindsight asks it too
+        of_tensors = enabled and getattr(self.space, "capturable", True)
         # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
-        plain = not (getattr(self.env, "capturable", True) and getattr(self.space, "capturable", True))
-        step_by_step = partial(capture, enabled=enabled and not plain)
+        step_by_step = partial(capture, enabled=of_tensors and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
         self._choose_goals = step_by_step(self.choose_goals)
         self._roll_out = step_by_step(self.roll_out)
         self._adapt = capture(self.adapt)
-        # hindsight asks the goal space, which may have to ask an environment on the CPU
-        learn = partial(capture, enabled=enabled and getattr(self.space, "capturable", True))
-        self._update = learn(lambda: self.agent.update(self.sample()))
+        self._update = capture(lambda: self.agent.update(self.sample()), enabled=of_tensors)
 
     # -- one round ---------------------------------------------------------------------------------------
 
