@@ -59,7 +59,7 @@ CURRICULA: dict[str, Recipe] = {
     "learnability": Recipe(
         "the greatest p(1-p) first, whatever the targets",
         practice(alpha_start=1.0, **_FIXED),
-        CurriculumConfig(),
+        CurriculumConfig(belief=BeliefConfig(achievability="learnability")),
     ),
     "no_novelty": Recipe(
         "discover without the two deviations", practice(novelty=0.0, target_novelty=0.0), CurriculumConfig()
@@ -75,8 +75,8 @@ CURRICULA: dict[str, Recipe] = {
 """Every curriculum by its name."""
 
 
-def recipe(name: str, batch_size: int = 8) -> Recipe:
-    """The curriculum of that name, for batches of that size.
+def recipe(name: str, batch_size: int = 8, attempts: int = 8) -> Recipe:
+    """The curriculum of that name, for batches of so many tasks with so many attempts at each.
 
     Raises:
         ValueError: If there is none.
@@ -84,7 +84,8 @@ def recipe(name: str, batch_size: int = 8) -> Recipe:
     if name not in CURRICULA:
         raise ValueError(f"curriculum is {name!r}{did_you_mean(name, CURRICULA)}; allowed: {', '.join(CURRICULA)}")
     found = CURRICULA[name]
-    config = dataclasses.replace(found.config, batch_size=batch_size)
+    belief = dataclasses.replace(found.config.belief, attempts=attempts)
+    config = dataclasses.replace(found.config, batch_size=batch_size, belief=belief)
     if found.config.once:  # a list of so many tasks, whatever the batch
         config = dataclasses.replace(config, ahead=max(1, SIFT_TASKS // batch_size))
     return dataclasses.replace(found, config=config)

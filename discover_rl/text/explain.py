@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from discover_rl.report.atomic import write_atomically
+from discover_rl.text.belief import worth_practising
 from discover_rl.text.curricula import recipe
 from discover_rl.text.curriculum import Pick, TextCurriculum
 from discover_rl.text.models import load_embedder
 from discover_rl.text.tasks import read_tasks, write_records
 
+QUANTILES = 32  # of a believed pass rate, over which the uncertainty of relevance is taken
 PROMPT_SHOWN = 72  # characters of a prompt in the printed list
 
 
@@ -97,9 +99,10 @@ def explain(curriculum: TextCurriculum, picks: Sequence[Pick]) -> list[dict[str,
     noise, prior = belief.config.noise, belief.config.prior_std
     deviation = prior * belief.kernel().variance[index].clamp_min(0).sqrt()
     rate = torch.tensor([pick.rate for pick in picks], dtype=deviation.dtype)
-    # of 4·p·(1-p), for p Gaussian
-    learnability_std = (16 * (1 - 2 * rate).square() * deviation.square() + 32 * deviation**4).sqrt()
-    relevance_stds = (belief.nearness[index].abs() * learnability_std).tolist()
+    nodes = torch.erfinv(torch.linspace(-1, 1, 2 * QUANTILES + 1, dtype=rate.dtype)[1::2]) * 2**0.5  # of a Gaussian
+    possible = (rate[:, None] + deviation[:, None] * nodes).clamp(0, 1)
+    worth_std = worth_practising(possible, belief.config.attempts).std(1, correction=0)
+    relevance_stds = (belief.nearness[index].abs() * worth_std).tolist()
     stds = deviation.tolist()
     reasons = []
     for place, pick in enumerate(picks):

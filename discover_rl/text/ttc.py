@@ -359,7 +359,8 @@ def build(config: TTCConfig) -> TextTrainer:
     device = pick_device(config.device)
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    found, reward = recipe(config.curriculum, config.batch_size), make_reward(config.reward)
+    found = recipe(config.curriculum, config.batch_size, config.attempts)
+    reward = make_reward(config.reward)
     scored = config.reward == "verified"
     targets = read_tasks(Path(config.targets), scored=False)
     tasks = read_tasks(Path(config.oracle if found.on_targets else config.corpus), scored=scored)

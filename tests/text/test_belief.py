@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from discover_rl.text.belief import BeliefConfig, LogitShift, PassRates
+from discover_rl.text.belief import BeliefConfig, LogitShift, PassRates, mixed_chance
 
 PLAIN = {"sampling_noise": False, "forget": 1.0, "achievability": "pass_rate"}
 
@@ -21,7 +21,7 @@ def test_without_attempts_all_is_prior():
     torch.testing.assert_close(start.mean, torch.full((10,), 0.3, dtype=torch.float64))
     torch.testing.assert_close(start.std, torch.full((10,), 0.35, dtype=torch.float64))
     k = belief.tasks @ belief.targets.T
-    torch.testing.assert_close(target.mean, k.mean(1) * 4 * 0.3 * 0.7 / 1.1)
+    torch.testing.assert_close(target.mean, k.mean(1) * 2 * 0.7 * (1 - 0.3**8 - 0.7**8) / 1.1)
     torch.testing.assert_close(target.std, 0.35 * (k.clamp_min(0).square().mean(1) / 1.1).sqrt())
     published = PassRates(belief.tasks, belief.targets, BeliefConfig(opposites=True))
     torch.testing.assert_close(published.estimates(published.kernel())[1].std, 0.35 * (k.square().mean(1) / 1.1).sqrt())
@@ -110,9 +110,20 @@ def test_learnability_is_greatest_at_one_half():
 
 
 def test_neither_mastered_nor_hopeless_tasks_promise_uplift():
-    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(noise=0.1))
-    _, target = belief.estimates(belief.kernel(), torch.tensor([1.0, 0.0, 0.25]).double())
-    torch.testing.assert_close(target.mean, torch.tensor([0.0, 0.0, 0.75 / 3 / 1.1]).double())
+    belief = PassRates(torch.eye(3).double(), torch.eye(3).double(), BeliefConfig(noise=0.1, attempts=2))
+    start, target = belief.estimates(belief.kernel(), torch.tensor([1.0, 0.0, 0.25]).double())
+    mixed = 2 * 0.25 * 0.75
+    torch.testing.assert_close(start.mean, torch.tensor([0.0, 0.0, mixed]).double())
+    torch.testing.assert_close(target.mean, torch.tensor([0.0, 0.0, 2 * 0.75 * mixed / 3 / 1.1]).double())
+
+
+@pytest.mark.parametrize("attempts", [2, 5, 8])
+def test_the_chance_of_a_mixed_group_is_that_of_drawn_ones(attempts):
+    rates = torch.tensor([0.05, 0.3, 0.9]).double()
+    drawn = torch.rand(200_000, attempts, generator=torch.Generator().manual_seed(0)).double()
+    for rate, chance in zip(rates, mixed_chance(rates, attempts), strict=True):
+        solved = (drawn < rate).double().mean(1)
+        assert float(((solved > 0) & (solved < 1)).double().mean()) == pytest.approx(float(chance), abs=0.005)
 
 
 def test_the_state_comes_back_whole_and_another_corpus_is_refused():
@@ -134,7 +145,8 @@ def test_the_state_comes_back_whole_and_another_corpus_is_refused():
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"achievability": "ease"}, "belief.achievability is 'ease'; allowed: pass_rate, learnability"),
+        ({"achievability": "ease"}, "belief.achievability is 'ease'; allowed: pass_rate, learnability, mixed"),
+        ({"attempts": 1}, "belief.attempts must be at least 2, got 1"),
         ({"noise": 0.0}, "belief.noise must be positive, got 0.0"),
         ({"forget": 0.0}, r"belief.forget must lie in \(0, 1\], got 0.0"),
         ({"prior_mean": 1.5}, r"belief.prior_mean must lie in \[0, 1\], got 1.5"),

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from discover_rl.cli import main
+from discover_rl.text.belief import worth_practising
 from discover_rl.text.explain import RankConfig, rank
 from discover_rl.text.tasks import read_tasks, write_records
 
@@ -56,8 +57,8 @@ def test_reasons_by_hand(files):
     assert seen["novelty"]["std_after_attempt"] < seen["novelty"]["std"] <= seen["achievability"]["std"]
     believed = seen["achievability"]
     drawn = torch.normal(believed["pass_rate"], believed["std"], (100_000,), generator=torch.Generator().manual_seed(0))
-    per_learnability = seen["relevance"]["uplift"] / (4 * believed["pass_rate"] * (1 - believed["pass_rate"]))
-    expected = float((4 * drawn * (1 - drawn)).std()) * abs(per_learnability)
+    per_worth = seen["relevance"]["uplift"] / float(worth_practising(torch.tensor(believed["pass_rate"]), 8))
+    expected = float(worth_practising(drawn.clamp(0, 1), 8).std()) * abs(per_worth)
     assert seen["relevance"]["std"] == pytest.approx(expected, rel=0.02)
     assert abs(ranked["word-maze"]["relevance"]["uplift"]) < 0.02 < 0.1 < ranked["sum4-0-0"]["relevance"]["uplift"]
 

@@ -191,7 +191,7 @@ def run(bench: Bench, job: Job) -> dict[str, Any]:
     test = of_levels(bench.tasks, [target.level], TEST)[: settings.eval_tasks]
     for name, parameter in bench.policy.model.named_parameters():
         parameter.data, parameter.grad = bench.start[name].clone(), None
-    found = recipe("uniform" if job.arm in (DIRECT, EASIER) else job.arm, settings.batch_size)
+    found = recipe("uniform" if job.arm in (DIRECT, EASIER) else job.arm, settings.batch_size, settings.attempts)
     vectors = centred(*(torch.stack([bench.vectors[task.id] for task in part]) for part in (practised, probes)))
     curriculum = TextCurriculum(practised, probes, found.selector, vectors, found.config, job.seed)
     config = TTCConfig(
