@@ -11,6 +11,7 @@ skipped, one that was cut off goes on from its checkpoint. Any number of process
 first cell that no other one holds.
 """
 
+import dataclasses
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,6 +117,25 @@ class Plan:
             )
         tasks = tuple(dict.fromkeys([*self.tasks, *other.tasks]))
         return Plan(self.axis, tasks, tuple(dict.fromkeys([*self.selectors, *other.selectors])), other.settings)
+
+    def on_machine(self, settings: Sequence[str]) -> "Plan":
+        """This plan on another machine.
+
+        Args:
+            settings: Overrides of ``MACHINE_KEYS``.
+
+        Raises:
+            ValueError: If there are other keys among them.
+        """
+        for setting in settings:
+            if _key(setting) not in MACHINE_KEYS:
+                raise ValueError(
+                    f"{setting!r} cannot be changed in a comparison that is there; beside folder= alone, only "
+                    f"{', '.join(MACHINE_KEYS)} may be given"
+                )
+        given = {_key(setting) for setting in settings}
+        kept = [setting for setting in self.settings if _key(setting) not in given]
+        return dataclasses.replace(self, settings=(*kept, *settings))
 
 
 @dataclass(frozen=True)

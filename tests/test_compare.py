@@ -121,6 +121,17 @@ def test_the_folder_alone_goes_on(compare, settings, capsys, tmp_path):
     assert load_plan(tmp_path / "here") == plan
 
 
+def test_the_folder_goes_on_on_another_machine_and_with_nothing_else_changed(settings, compare, capsys, tmp_path):
+    plan = Plan("env", ("point_maze/open",), ("her",), ("device=cuda", *settings[:-1]))
+    save_plan(tmp_path / "here", plan)
+    main(["compare", settings[-1], "device=cpu"])
+    assert "[1/1] point_maze_open-her" in capsys.readouterr().out
+    assert load_plan(tmp_path / "here").settings[-1] == "device=cpu"
+    with pytest.raises(SystemExit):
+        main(["compare", settings[-1], "seeds=3"])
+    assert "'seeds=3' cannot be changed in a comparison that is there" in capsys.readouterr().err
+
+
 def test_a_run_that_fails_spoils_no_other(compare, fails, monkeypatch, tmp_path):
     learn = Trainer.learn
 

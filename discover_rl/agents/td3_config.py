@@ -23,8 +23,14 @@ class TD3Config:
         actor_noise: Deviation of the noise on the actor's actions while it ascends the critics (clipped as the
             target noise is). A deterministic policy likes to stand at the edge of a cliff in Q, where a move is
             just not blocked; noise in its objective keeps it away from there.
+        action_penalty: Weight of 2·log cosh(u), summed over actions, in the actor's loss, where tanh(u) is the action.
+            Without it actors go to the bounds of their actions as long as Q is nearly flat, and where tanh is flat no
+            gradient of Q brings them back; that of the penalty, 2·tanh(u), does. (Andrychowicz et al. 2017 penalise
+            tanh(u)², which is the same where u is small.)
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
+        exploration_random: Chance that an action of the rollout is uniformly random instead (Andrychowicz et al. 2017,
+            Hindsight Experience Replay, have 0.3). A policy at the bounds of its actions hardly notices the noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
@@ -33,6 +39,8 @@ class TD3Config:
         hindsight_bound: Whether the Bellman target is at least γ^k where the episode is known to have reached the
             goal k steps later. True of every deterministic environment, and it spares bootstrapping the way
             back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
+        hindsight_slack: Factor on those k steps, at least 1. Above 1 the bound still shows the way where nothing is
+            known yet, and leaves room below γ^k for what goes wrong on other attempts at the same way, such as a fall.
         fused: Whether updates on CUDA run as a few Triton kernels (see ``fused_obstacle`` for when they can).
     """
 
@@ -47,12 +55,15 @@ class TD3Config:
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
     actor_noise: float = 0.2
+    action_penalty: float = 0.0
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
+    exploration_random: float = 0.0
     target_critics: int = 2
     actor_critics: int = 3
     goal_is_terminal: bool = True
     hindsight_bound: bool = True
+    hindsight_slack: float = 1.0
     fused: bool = True
 
     def __post_init__(self) -> None:
@@ -64,6 +75,8 @@ class TD3Config:
         for key in ("target_critics", "actor_critics"):
             if getattr(self, key) > self.num_critics:
                 raise ValueError(f"agent.{key}={getattr(self, key)} is more than agent.num_critics={self.num_critics}")
+        if not 0 <= self.exploration_random <= 1:
+            raise ValueError(f"agent.exploration_random must lie in [0, 1], got {self.exploration_random}")
         if not 0 < self.gamma < 1:
             raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if not 0 < self.tau <= 1:
@@ -71,7 +84,9 @@ class TD3Config:
         for key in ("learning_rate", "mastered_learning_rate"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")
+        if not self.hindsight_slack >= 1:
+            raise ValueError(f"agent.hindsight_slack must be at least 1, got {self.hindsight_slack}")
         noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
-        for key in noises:
+        for key in (*noises, "action_penalty"):
             if getattr(self, key) < 0:
                 raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")

@@ -108,7 +108,8 @@ def prepare(batches: Batch, config: TD3Config, bounded: bool, generator: torch.G
     noise = torch.randn(2, *action.shape, device=device, generator=generator)
     clip = config.target_noise_clip
     draws = torch.rand(2, *lead[:2], config.num_critics, device=device, generator=generator)
-    lower = config.gamma**batches.steps_to_goal if bounded else torch.full_like(batches.reward, -torch.inf)
+    known = config.hindsight_slack * batches.steps_to_goal
+    lower = config.gamma**known if bounded else torch.full_like(batches.reward, -torch.inf)
     return Minibatches(
         inputs=torch.cat([observation, goal, action, padding], dim=-1),
         next_inputs=torch.cat([batches.next_observation, goal, torch.zeros_like(action), padding], dim=-1),
@@ -222,6 +223,7 @@ class PlainUpdate:
         grad_action = grad_input[..., -action.shape[-1] :].sum(1)
         inside = disturbed.abs() <= 1  # where clipped, the action has no influence
         grad = grad_action * inside * (1 - action.square())
+        grad += action * (2 * self.config.action_penalty / action.shape[1])
         networks.actor_net.backward(networks.actor, hidden, grad, networks.actor.grad)
         self._metrics["train/actor_loss"].copy_(softplus(q_logit).mean((1, 2, 3)).neg_())
 

@@ -15,7 +15,7 @@ HELP = """discover-rl compare: methods on tasks, the same seeds and the same bud
 
 usage: discover-rl compare envs=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
        discover-rl compare experiments=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] [folder=DIR]
-       discover-rl compare folder=DIR [--tables]
+       discover-rl compare folder=DIR [device=NAME] [--tables]
 
   envs, experiments   the tasks: environments, or recipes that bring their environment and budget
   selectors           the methods
@@ -44,9 +44,9 @@ def run(arguments: list[str]) -> None:
     from discover_rl.run_folder import claimed
 
     only_tables = "--tables" in arguments
-    folder, given = _parse([argument for argument in arguments if argument != "--tables"])
+    folder, given, machine = _parse([argument for argument in arguments if argument != "--tables"])
     if only_tables:
-        if given is not None:
+        if given is not None or machine:
             raise ValueError("compare: --tables shows a folder as it is; give nothing but folder=DIR beside it")
         _show(folder)
         return
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> None:
     with claimed(folder, wait=True):
         stored = load_plan(folder)
         try:
-            plan = given if stored is None else stored if given is None else stored.grown(given)
+            plan = given if stored is None else stored.on_machine(machine) if given is None else stored.grown(given)
         except ValueError as error:
             raise ValueError(f"{folder} holds another comparison: {error}") from error
         if plan is None:
@@ -103,8 +103,8 @@ def _show(folder: Path) -> None:
     print(f"\nin {folder}: report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
 
 
-def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
-    """The folder, and what the command says of the plan."""
+def _parse(arguments: list[str]) -> tuple[Path, "Plan | None", list[str]]:
+    """The folder, what the command says of the plan, and where it names no plan what it says of the machine."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
@@ -127,12 +127,12 @@ def _parse(arguments: list[str]) -> tuple[Path, "Plan | None"]:
             raise ValueError(f"compare: {argument!r} cannot be read; write e.g. selectors=[discover,her]") from error
         values[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
     folder = Path(values.pop("folder", [FOLDER])[0])
-    if not values and not settings:
-        return folder, None
+    if not values:
+        return folder, None, settings
     axes = [axis for axis in AXES if axis in values]
     if len(axes) != 1 or "selectors" not in values:
         raise ValueError("compare: give envs=[...] or experiments=[...], one of the two, and selectors=[...]")
-    return folder, Plan(AXES[axes[0]], tuple(values[axes[0]]), tuple(values["selectors"]), tuple(settings))
+    return folder, Plan(AXES[axes[0]], tuple(values[axes[0]]), tuple(values["selectors"]), tuple(settings)), []
 
 
 def _write_report(folder: Path, plan: "Plan") -> list[str]:

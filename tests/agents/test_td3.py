@@ -260,10 +260,11 @@ def test_the_gradient_of_the_critics_is_that_of_autograd():
     torch.testing.assert_close(agent.metrics()["train/critic_loss"], loss.detach().mean(1))
 
 
-@pytest.mark.parametrize("actor_noise", [0.0, 1.0])
+@pytest.mark.parametrize(("actor_noise", "penalty"), [(0.0, 0.0), (1.0, 0.0), (0.0, 0.3)])
 @pytest.mark.parametrize("actor_critics", [2, 3])
-def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise):
-    agent = make(policy_delay=1, actor_critics=actor_critics, actor_noise=actor_noise, hidden_sizes=[16, 16])
+def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise, penalty):
+    noise = {"actor_noise": actor_noise, "action_penalty": penalty}
+    agent = make(policy_delay=1, actor_critics=actor_critics, hidden_sizes=[16, 16], **noise)
     networks = agent.networks
     networks.actor.mul_(4)  # actions from one end of the range to the other
     batch = batch_of(0)
@@ -271,14 +272,16 @@ def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_nois
     actor = networks.actor.detach().clone().requires_grad_()
     critic_step(agent, minibatches, 1)
     state = torch.cat([batch.observation, batch.goal], -1)
-    action = networks.actor_net.plain(actor, state).tanh()
+    raw = networks.actor_net.plain(actor, state)
+    action = raw.tanh()
     if actor_noise:
         action = (action + minibatches.actor_noise[:, 1]).clamp(-1, 1)
         assert 0.1 < (action.abs() == 1).float().mean() < 0.9  # where clipped, no gradient goes through
     chosen = networks.critics.detach()[torch.arange(RUNS)[:, None], minibatches.actor_members[:, 1]]
     logit = networks.critic_net.plain(chosen, torch.cat([state, action], -1)[:, None])
     loss = -softplus(logit[..., 0]).mean((1, 2))
-    (gradient,) = torch.autograd.grad(loss.sum(), actor)
+    penalised = loss + penalty * 2 * raw.cosh().log().sum(-1).mean(1)
+    (gradient,) = torch.autograd.grad(penalised.sum(), actor)
     actor_step(agent, minibatches, 1)
     assert networks.actor.grad is not None
     torch.testing.assert_close(networks.actor.grad, gradient, rtol=1e-4, atol=1e-7)
@@ -477,6 +480,17 @@ def test_scale_multiplies_the_deviation_of_each_episode():
     assert not drawn[:, 0, 0].any()  # scale 0: the policy itself
 
 
+def test_some_actions_are_random_as_often_as_the_episode_explores():
+    agent, batch = make(exploration_noise=0.0, exploration_random=0.4), batch_of(0)
+    agent.networks.actor.zero_()  # the policy says 0
+    scale = torch.linspace(0, 2, RUNS * BATCH).view(RUNS, BATCH)
+    drawn = torch.stack([agent.explore(batch.observation, batch.goal, scale) for _ in range(2000)])
+    random = (drawn != 0).all(-1)
+    assert torch.equal(random, (drawn != 0).any(-1))  # the whole action or nothing of it
+    torch.testing.assert_close(random.float().mean(0), 0.4 * scale, rtol=0, atol=0.06)
+    assert drawn[random].square().mean().item() == pytest.approx(1 / 3, abs=0.01)
+
+
 def test_values_are_mean_and_deviation_over_the_transformed_critics():
     agent, batch = make(), batch_of(0)
     set_constant(agent, agent.networks.critics, [0.2, 0.5, 0.8])
@@ -587,6 +601,9 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
         ({"target_noise": -0.1}, "agent.target_noise must not be negative"),
         ({"target_noise_clip": -0.1}, "agent.target_noise_clip must not be negative"),
         ({"actor_noise": -0.1}, "agent.actor_noise must not be negative"),
+        ({"action_penalty": -0.1}, "agent.action_penalty must not be negative"),
+        ({"hindsight_slack": 0.5}, "agent.hindsight_slack must be at least 1, got 0.5"),
+        ({"exploration_random": 1.5}, r"agent.exploration_random must lie in \[0, 1\], got 1.5"),
         ({"exploration_noise": -0.1}, "agent.exploration_noise must not be negative"),
         ({"exploration_noise_clip": -0.1}, "agent.exploration_noise_clip must not be negative"),
     ],

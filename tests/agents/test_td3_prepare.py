@@ -70,6 +70,8 @@ def test_known_steps_to_the_goal_bound_the_target_from_below():
     assert lower[batches.steps_to_goal == 0].eq(1).all()
     assert not lower[~known].any()
     assert prepared(batches, bounded=False).lower.eq(-torch.inf).all()
+    slack = prepared(batches, {"hindsight_slack": 1.5}).lower
+    torch.testing.assert_close(slack[known], 0.9 ** (1.5 * batches.steps_to_goal[known]))
 
 
 @pytest.mark.parametrize("name", ["target_noise", "actor_noise"])
