@@ -80,16 +80,11 @@ class TD3(ValueAgent):
         scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
         """The policy with clipped Gaussian noise of ``scale`` times the usual deviation, clipped to the range."""
-        action, config, source = self.act(observation, goal), self.config, self.generators.explore
-        noise = torch.randn(action.shape, device=self.device, generator=source)
+        action, config = self.act(observation, goal), self.config
+        noise = torch.randn(action.shape, device=self.device, generator=self.generators.explore)
         clip = config.exploration_noise_clip
         noise = (noise * (config.exploration_noise * scale[..., None])).clamp(-clip, clip)
-        noisy = (action + noise).clamp(-1, 1)
-        if not config.exploration_random:
-            return noisy
-        random = torch.rand(action.shape, device=self.device, generator=source) * 2 - 1
-        chance = torch.rand(scale.shape, device=self.device, generator=source)
-        return torch.where((chance < config.exploration_random * scale)[..., None], random, noisy)
+        return (action + noise).clamp(-1, 1)
 
     @torch.no_grad()
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:

@@ -29,8 +29,6 @@ class TD3Config:
             tanh(u)², which is the same where u is small.)
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
-        exploration_random: Chance that an action of the rollout is uniformly random instead (Andrychowicz et al. 2017,
-            Hindsight Experience Replay, have 0.3). A policy at the bounds of its actions hardly notices the noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
@@ -58,7 +56,6 @@ class TD3Config:
     action_penalty: float = 0.0
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
-    exploration_random: float = 0.0
     target_critics: int = 2
     actor_critics: int = 3
     goal_is_terminal: bool = True
@@ -75,8 +72,6 @@ class TD3Config:
         for key in ("target_critics", "actor_critics"):
             if getattr(self, key) > self.num_critics:
                 raise ValueError(f"agent.{key}={getattr(self, key)} is more than agent.num_critics={self.num_critics}")
-        if not 0 <= self.exploration_random <= 1:
-            raise ValueError(f"agent.exploration_random must lie in [0, 1], got {self.exploration_random}")
         if not 0 < self.gamma < 1:
             raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if not 0 < self.tau <= 1:

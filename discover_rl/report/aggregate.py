@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy import stats
 
 from discover_rl.report.atomic import write_atomically
-from discover_rl.report.rows import Curve, Group, grouped
+from discover_rl.report.rows import REFERENCE, Curve, Group, grouped
 from discover_rl.report.summary import LEVEL, final_success, note_of, success_area
 
 RESAMPLES, BATCH = 5_000, 500  # drawn in batches: a thousand resamples of ten environments are 10 MB already
@@ -92,7 +92,7 @@ class Comparison:
     methods: tuple[Method, ...]
 
 
-def compare_methods(curves: Sequence[Curve], first: str = "discover") -> Comparison:
+def compare_methods(curves: Sequence[Curve], first: str = REFERENCE) -> Comparison:
     """Score every method over all environments. Lines with a seed that is not finished do not count.
 
     Args:

@@ -86,7 +86,9 @@ def methods_chart(comparison: Comparison, colours: Mapping[str, str]) -> "Figure
     first = comparison.methods[0].name
     kinds = ("IQM of {score}", "share of seeds with {score} ≥ τ", "P(" + first + " better), {score}")
     titles = [kind.format(score=score) for score in SCORES for kind in kinds]
-    figure: Any = make_subplots(rows=len(SCORES), cols=3, subplot_titles=titles, vertical_spacing=0.2)
+    figure: Any = make_subplots(
+        rows=len(SCORES), cols=3, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.15
+    )
     for row, score in enumerate(SCORES, start=1):
         for method in (method for method in comparison.methods if method.score == score):
             colour = colours[method.name]

@@ -25,6 +25,8 @@ COLUMNS = (
     "success",
     "seconds",
 )
+REFERENCE = "discover"
+"""The selector that stands first, and that the others are held against."""
 PLANNED = "planned"
 """A column that tables of before lack."""
 
@@ -161,8 +163,13 @@ def grouped(curves: Sequence[Curve]) -> dict[Group, list[Curve]]:
                 f"{' and in '.join(sources)}; give one of the two runs only"
             )
         seeds[curve.seed] = curve
-    order = sorted(groups, key=lambda group: (_natural(group.environment), group.selector, group.settings))
+    order = sorted(groups, key=_place)
     return {group: [groups[group][seed] for seed in sorted(groups[group])] for group in order}
+
+
+def _place(group: Group) -> tuple[list[str | int], bool, str, str]:
+    """The method of this project first, as the one that the others are held against."""
+    return _natural(group.environment), group.selector != REFERENCE, group.selector, group.settings
 
 
 def _natural(name: str) -> list[str | int]:

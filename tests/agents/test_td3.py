@@ -480,17 +480,6 @@ def test_scale_multiplies_the_deviation_of_each_episode():
     assert not drawn[:, 0, 0].any()  # scale 0: the policy itself
 
 
-def test_some_actions_are_random_as_often_as_the_episode_explores():
-    agent, batch = make(exploration_noise=0.0, exploration_random=0.4), batch_of(0)
-    agent.networks.actor.zero_()  # the policy says 0
-    scale = torch.linspace(0, 2, RUNS * BATCH).view(RUNS, BATCH)
-    drawn = torch.stack([agent.explore(batch.observation, batch.goal, scale) for _ in range(2000)])
-    random = (drawn != 0).all(-1)
-    assert torch.equal(random, (drawn != 0).any(-1))  # the whole action or nothing of it
-    torch.testing.assert_close(random.float().mean(0), 0.4 * scale, rtol=0, atol=0.06)
-    assert drawn[random].square().mean().item() == pytest.approx(1 / 3, abs=0.01)
-
-
 def test_values_are_mean_and_deviation_over_the_transformed_critics():
     agent, batch = make(), batch_of(0)
     set_constant(agent, agent.networks.critics, [0.2, 0.5, 0.8])
@@ -603,7 +592,6 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
         ({"actor_noise": -0.1}, "agent.actor_noise must not be negative"),
         ({"action_penalty": -0.1}, "agent.action_penalty must not be negative"),
         ({"hindsight_slack": 0.5}, "agent.hindsight_slack must be at least 1, got 0.5"),
-        ({"exploration_random": 1.5}, r"agent.exploration_random must lie in \[0, 1\], got 1.5"),
         ({"exploration_noise": -0.1}, "agent.exploration_noise must not be negative"),
         ({"exploration_noise_clip": -0.1}, "agent.exploration_noise_clip must not be negative"),
     ],

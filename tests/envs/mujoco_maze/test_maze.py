@@ -140,6 +140,13 @@ def test_flipped_ants_end_their_episode_only_if_asked():
         assert maze.step(torch.zeros(6, 8)).terminated.tolist() == [ends, *[False] * 5]
 
 
+@pytest.mark.parametrize(("cell", "radius", "unit"), [(4.0, 0.45, 0.9), (1.0, 0.45, 0.9), (0.5, 0.45, 0.5)])
+def test_networks_see_goals_a_success_radius_apart_as_different(cell, radius, unit):
+    maze = AntMaze(AntMazeConfig(layout="plain", cell_size=cell, success_radius=radius, num_threads=1), 1, CPU, 0)
+    assert maze.goal_scale.tolist() == pytest.approx([unit, unit])
+    assert maze.observation_scale[:2].tolist() == pytest.approx([unit, unit])
+
+
 def test_walls_stop_the_point_and_its_speed_is_bounded():
     maze = make()
     right = torch.tensor([[1.0, 0.0]]).expand(6, 2)
