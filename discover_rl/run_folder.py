@@ -52,7 +52,7 @@ CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
 MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "curriculum.safetensors"
 
 FILES, LOCK = "files", ".lock"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Of a run folder. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; it is read too."""
 
 GIVEN_AS_OBJECT = "given as a Python object"
@@ -292,7 +292,7 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
         ValueError: If the folder is not one of a run, or of a newer format, or its configuration does not fit this
             version.
     """
-    _check_format(run_dir)
+    found = _format_of(run_dir)
     path = run_dir / CONFIG
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
@@ -302,6 +302,8 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
         raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
     if not isinstance(node, DictConfig):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
+    if found < 2 and OmegaConf.select(node, "env.cell_size") is not None:
+        OmegaConf.update(node, "env.xy_scale", node.env.cell_size)  # networks saw x and y of MuJoCo mazes in cells
     if own_files:
         for copy in sorted((run_dir / FILES).glob("*/*")):
             if OmegaConf.select(node, f"env.{copy.parent.name}") is not None:
@@ -318,13 +320,14 @@ def stored_versions(run_dir: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _check_format(run_dir: Path) -> None:
+def _format_of(run_dir: Path) -> int:
     found = stored_versions(run_dir).get("format_version", 0)
     if found not in range(FORMAT_VERSION + 1):
         raise ValueError(
             f"{run_dir} is a run folder of format {found}; this version of discover_rl reads up to {FORMAT_VERSION}; "
             "use the version that wrote it, or a newer one"
         )
+    return found
 
 
 def versions(device: torch.device) -> dict[str, Any]:

@@ -1,17 +1,30 @@
 """A run folder is enough: to repeat the run, to evaluate it on another machine, and years later."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from omegaconf import OmegaConf
 
+from discover_envs.mujoco_maze.ant import AntMazeConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.cli import main
 from discover_rl.evaluate import evaluate_run
 from discover_rl.present import write_report
-from discover_rl.run_folder import CHECKPOINT, CONFIG, FORMAT_VERSION, METRICS, MODEL, VERSIONS, load_config
+from discover_rl.run_folder import (
+    CHECKPOINT,
+    CONFIG,
+    FORMAT_VERSION,
+    METRICS,
+    MODEL,
+    VERSIONS,
+    load_config,
+    save_config,
+)
 from discover_rl.train import Trainer, train
 
 OLD = Path(__file__).parent / "data" / "run_of_version_0"
@@ -122,11 +135,23 @@ def test_a_run_of_the_first_format_goes_on(tmp_path):
     assert json.loads((run_dir / VERSIONS).read_text())["format_version"] == FORMAT_VERSION
 
 
+@pytest.mark.parametrize(("version", "scale"), [(1, 2.5), (FORMAT_VERSION, 0.0)])
+def test_before_format_2_networks_saw_mujoco_mazes_in_cells(tiny, tmp_path, version, scale):
+    env = AntMazeConfig(cell_size=2.5)
+    save_config(tmp_path, dataclasses.replace(tiny(1), env=env), torch.device("cpu"))
+    stored = OmegaConf.load(tmp_path / CONFIG)
+    del stored.env["xy_scale"]
+    OmegaConf.save(stored, tmp_path / CONFIG)
+    found = json.loads((tmp_path / VERSIONS).read_text())
+    (tmp_path / VERSIONS).write_text(json.dumps({**found, "format_version": version}))
+    assert load_config(tmp_path).env == dataclasses.replace(env, xy_scale=scale)
+
+
 def test_a_folder_of_a_later_format_is_refused(tiny, tmp_path):
     train(tiny(2), tmp_path)
     found = json.loads((tmp_path / VERSIONS).read_text())
     (tmp_path / VERSIONS).write_text(json.dumps({**found, "format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(ValueError, match=r"is a run folder of format 2; this version of discover_rl reads up to 1"):
+    with pytest.raises(ValueError, match=r"is a run folder of format 3; this version of discover_rl reads up to 2"):
         load_config(tmp_path)
 
 

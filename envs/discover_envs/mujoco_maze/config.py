@@ -41,6 +41,9 @@ class MujocoMazeConfig:
     """Metres of a wall. Gymnasium-Robotics has 2 m for the ant, which its strong motors can throw over."""
     success_radius: float = 0.45
     """Distance in metres within which a goal counts as reached, its rim included."""
+    xy_scale: float = 0.0
+    """Metres of x and y that networks see as 1; 0 takes twice the success radius, or a cell where cells are smaller.
+    Seen in much larger units, goals that lie a success radius apart hardly differ."""
     max_episode_steps: int = 200
     """Time limit in environment steps."""
     start_noise: float = 0.25
@@ -105,6 +108,8 @@ class MujocoMazeConfig:
         for key in ("cell_size", "wall_height", "success_radius", "timestep", "velocity_limit", "pose_tolerance"):
             if not 0 < getattr(self, key) < math.inf:
                 raise ValueError(f"{what}: {key} must be positive, got {getattr(self, key)}")
+        if not 0 <= self.xy_scale < math.inf:
+            raise ValueError(f"{what}: xy_scale must be positive, or 0, got {self.xy_scale}")
         for key in ("start_noise", "target_noise"):
             if not 0 <= getattr(self, key) < 0.5:
                 raise ValueError(f"{what}: {key} must be at least 0 and below 0.5, got {getattr(self, key)}")

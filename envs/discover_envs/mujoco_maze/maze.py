@@ -78,8 +78,8 @@ class MujocoMaze:
         self.targets_vary = config.random_targets or config.target_noise > 0
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.goal_space = self._make_goal_space()
-        fine = min(config.cell_size, 2 * config.success_radius)  # coarser, and networks can hardly tell goals apart
-        self.observation_scale = torch.tensor([fine] * 2 + list(self.body.scales), device=self.device)
+        xy_scale = config.xy_scale or min(config.cell_size, 2 * config.success_radius)
+        self.observation_scale = torch.tensor([xy_scale] * 2 + list(self.body.scales), device=self.device)
         self.goal_scale = self.observation_scale[: self.goal_space.dim]
         self._build_tables()
         self._state = torch.zeros(num_envs, self.model.nq + self.model.nv, device=self.device)

@@ -145,6 +145,7 @@ def test_networks_see_goals_a_success_radius_apart_as_different(cell, radius, un
     maze = AntMaze(AntMazeConfig(layout="plain", cell_size=cell, success_radius=radius, num_threads=1), 1, CPU, 0)
     assert maze.goal_scale.tolist() == pytest.approx([unit, unit])
     assert maze.observation_scale[:2].tolist() == pytest.approx([unit, unit])
+    assert make(AntMaze, xy_scale=3.0).goal_scale.tolist() == [3.0, 3.0]
 
 
 def test_walls_stop_the_point_and_its_speed_is_bounded():
@@ -209,6 +210,7 @@ def test_the_oracle_and_the_body_agree_on_names():
         ({"integrator": "rk4"}, "allowed: implicitfast, Euler, RK4"),
         ({"goals": "xyz"}, "allowed: xy, full_state"),
         ({"cell_size": 0.0}, "cell_size must be positive"),
+        ({"xy_scale": -1.0}, "xy_scale must be positive, or 0, got -1.0"),
         ({"start_noise": 0.5}, "below 0.5"),
         ({"frame_skip": 0}, "at least 1"),
         ({"success_radius": 8.0}, "within the success radius"),
