@@ -126,7 +126,8 @@ def test_the_folder_goes_on_on_another_machine_and_with_nothing_else_changed(set
     save_plan(tmp_path / "here", plan)
     main(["compare", settings[-1], "device=cpu"])
     assert "[1/1] point_maze_open-her" in capsys.readouterr().out
-    assert load_plan(tmp_path / "here").settings[-1] == "device=cpu"
+    stored = load_plan(tmp_path / "here")
+    assert stored is not None and stored.settings[-1] == "device=cpu"
     with pytest.raises(SystemExit):
         main(["compare", settings[-1], "seeds=3"])
     assert "'seeds=3' cannot be changed in a comparison that is there" in capsys.readouterr().err
