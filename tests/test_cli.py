@@ -9,6 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from discover_rl.cli import main
+from discover_rl.cli.main import VERBS
 from discover_rl.report import read_metrics
 from discover_rl.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, VERSIONS, load_config
 
@@ -46,6 +47,17 @@ def test_help_shows_verbs_and_examples(capsys, arguments):
     assert out.startswith("discover-rl: agents that set their own intermediate goals")
     for word in ("train [GROUP=OPTION ...]", "eval RUN_DIR", "examples:", "--cfg job"):
         assert word in out
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_helps(capsys, verb):
+    try:
+        main([verb, "--help"])
+    except SystemExit as stop:  # argparse and Hydra end so
+        assert not stop.code
+    out = capsys.readouterr().out
+    assert f"discover-rl {verb}" in out
+    assert "example" in out
 
 
 def test_an_unknown_verb_is_said(fails):

@@ -16,16 +16,27 @@ from discover_rl.cli.parsing import fail
 if TYPE_CHECKING:
     from discover_rl.config import TrainConfig
 
-USAGE = (
-    "give an environment: discover-rl check-env MODULE:ENV (or a name, as point_maze/u, or a Gymnasium id) "
-    "[goal_space=MODULE:GOALS] [target=[...]] [env.KEY=VALUE ...]"
-)
+USAGE = "discover-rl check-env MODULE:ENV [goal_space=MODULE:GOALS] [target=[...]] [env.KEY=VALUE ...]"
+HELP = f"""usage: {USAGE}
+
+What is wrong with an environment or a goal space, each problem in a sentence; nothing is trained.
+
+  MODULE:ENV     a class or function of yours; or a name, as point_maze/u, or a Gymnasium id
+  goal_space     a goal space of yours, or a name
+  target         the target in that goal space
+  env.KEY=VALUE  settings of the environment, as for train
+
+example: discover-rl check-env my_package.my_module:MyEnv goal_space=my_package.my_module:MyGoals
+"""
 
 
 def run(arguments: list[str]) -> None:
     """Look at the environment from all sides; print what was seen, and every problem in a sentence."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        fail(USAGE)
+        fail(f"give an environment: {USAGE}; MODULE:ENV may be a name, as point_maze/u, or a Gymnasium id")
     register_schemas()
     overrides = register_dotted_paths([*_choice(arguments[0]), *arguments[1:]])
     check_overrides(overrides)

@@ -10,6 +10,7 @@ def run(arguments: list[str]) -> None:
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         usage = "discover-rl curriculum targets=FILE corpus=FILE [KEY=VALUE ...]"
-        print(option_help(usage, "Ranks practice tasks for targets and says why; no training.", RankConfig))
+        about = "Ranks practice tasks for targets and says why; no training."
+        print(option_help(usage, about, RankConfig, "discover-rl curriculum targets=targets.jsonl corpus=corpus.jsonl"))
         return
     print("\n".join(rank(from_overrides(RankConfig, arguments, required=("targets", "corpus")))))

@@ -7,10 +7,25 @@ from typing import Any
 from discover_rl.cli.parsing import fail
 
 USAGE = "discover-rl eval RUN_DIR [eval_episodes=N] [device=NAME] [seed=N] [--video]"
+HELP = f"""usage: {USAGE}
+
+The deterministic policy of a run on its true target, one line a seed.
+
+  RUN_DIR        the folder of a run
+  eval_episodes  episodes of each seed (default: as in the run)
+  device         auto (default), cpu, cuda or cuda:N
+  seed           of the starts
+  --video        also paths.png, and episode.mp4 (pip install 'discover-rl[video]'), in RUN_DIR
+
+example: discover-rl eval runs/NAME eval_episodes=100 --video
+"""
 
 
 def run(arguments: list[str]) -> None:
     """Evaluate the networks of a run and print one line a seed; with ``--video`` draw and film what they do."""
+    if {"-h", "--help"} & set(arguments):
+        print(HELP, end="")
+        return
     if not arguments or arguments[0].startswith("-"):
         fail(f"give the folder of a run: {USAGE}")
     from discover_rl.evaluate import evaluate_run

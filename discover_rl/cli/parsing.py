@@ -13,8 +13,8 @@ def fail(sentence: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def option_help(usage: str, about: str, schema: type) -> str:
-    """Usage, and every key of a dataclass with its default and what its docstring says of it."""
+def option_help(usage: str, about: str, schema: type, example: str) -> str:
+    """Usage, every key of a dataclass with its default and what its docstring says of it, and an example."""
     import dataclasses
     import inspect
     import re
@@ -29,7 +29,7 @@ def option_help(usage: str, about: str, schema: type) -> str:
         default = field.default if field.default is not dataclasses.MISSING else "..."
         shown = f"{field.name}={'' if default is None else default}"
         lines.append(f"  {shown:<28} {said.get(field.name, '')}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"example: {example}"])
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,7 +10,9 @@ def run(arguments: list[str]) -> None:
 
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         usage = "discover-rl ttc model=NAME targets=FILE corpus=FILE [KEY=VALUE ...]"
-        print(option_help(usage, "Trains a language model on the tasks that bring it to its targets.", TTCConfig))
+        about = "Trains a language model on the tasks that bring it to its targets."
+        example = "discover-rl ttc model=HuggingFaceTB/SmolLM2-135M-Instruct targets=targets.jsonl corpus=corpus.jsonl"
+        print(option_help(usage, about, TTCConfig, example))
         return
     config = from_overrides(TTCConfig, arguments, required=("model", "targets", "corpus"))
 
