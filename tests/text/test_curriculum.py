@@ -397,6 +397,13 @@ def test_every_named_curriculum_does_what_it_says(corpus, targets):
     assert kinds["discover"][0] <= 8
 
 
+def test_a_recipe_knows_how_many_attempts_a_task_gets():
+    assert recipe("discover", 8, 5).config.belief.attempts == 5
+    sift = recipe("sift_online", 8, 5).config.belief
+    assert (sift.attempts, sift.sampling_noise, sift.forget) == (5, False, 1.0)
+    assert recipe("learnability").config.belief.achievability == "learnability"
+
+
 def test_unknown_names_and_bad_settings_are_said(corpus, targets):
     with pytest.raises(ValueError, match="curriculum is 'easyest'; did you mean 'easiest'"):
         recipe("easyest")
