@@ -86,7 +86,7 @@ def test_networks_see_observations_and_goals_divided_by_their_scales():
 
 
 def test_a_trainer_takes_the_scales_of_its_environment(tiny):
-    trainer = Trainer(tiny(env=AntMazeConfig(num_threads=1, max_episode_steps=8)))
+    trainer = Trainer(tiny(env=AntMazeConfig(num_threads=1, max_episode_steps=8, xy_scale=4.0)))
     assert isinstance(trainer.agent, TD3) and trainer.agent.scales is not None
     assert trainer.agent.scales[0].tolist()[:3] == [4.0, 4.0, 1.0]
     assert trainer.agent.scales[1].tolist() == [4.0, 4.0]

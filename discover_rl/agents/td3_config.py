@@ -23,10 +23,6 @@ class TD3Config:
         actor_noise: Deviation of the noise on the actor's actions while it ascends the critics (clipped as the
             target noise is). A deterministic policy likes to stand at the edge of a cliff in Q, where a move is
             just not blocked; noise in its objective keeps it away from there.
-        action_penalty: Weight of 2·log cosh(u), summed over actions, in the actor's loss, where tanh(u) is the action.
-            Without it actors go to the bounds of their actions as long as Q is nearly flat, and where tanh is flat no
-            gradient of Q brings them back; that of the penalty, 2·tanh(u), does. (Andrychowicz et al. 2017 penalise
-            tanh(u)², which is the same where u is small.)
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
@@ -53,7 +49,6 @@ class TD3Config:
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
     actor_noise: float = 0.2
-    action_penalty: float = 0.0
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2
@@ -82,6 +77,6 @@ class TD3Config:
         if not self.hindsight_slack >= 1:
             raise ValueError(f"agent.hindsight_slack must be at least 1, got {self.hindsight_slack}")
         noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
-        for key in (*noises, "action_penalty"):
+        for key in noises:
             if getattr(self, key) < 0:
                 raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")

@@ -247,7 +247,6 @@ class FusedUpdate:
             delta=self.of_actor.delta,
             head_grad=self.of_actor.head_grad,
             step=moments["step"],
-            penalty=config.action_penalty,
             P=networks.actor_net.num_parameters,
             A=config.actor_critics,
             B=self.batch_size,

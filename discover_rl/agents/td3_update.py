@@ -223,7 +223,6 @@ class PlainUpdate:
         grad_action = grad_input[..., -action.shape[-1] :].sum(1)
         inside = disturbed.abs() <= 1  # where clipped, the action has no influence
         grad = grad_action * inside * (1 - action.square())
-        grad += action * (2 * self.config.action_penalty / action.shape[1])
         networks.actor_net.backward(networks.actor, hidden, grad, networks.actor.grad)
         self._metrics["train/actor_loss"].copy_(softplus(q_logit).mean((1, 2, 3)).neg_())
 

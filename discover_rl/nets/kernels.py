@@ -349,7 +349,6 @@ def actor_kernel(
     delta,
     head_grad,
     step,
-    penalty,
     P: tl.constexpr,
     A: tl.constexpr,
     B: tl.constexpr,
@@ -376,7 +375,6 @@ def actor_kernel(
     disturbed = action + tl.load(noise + run * noise_run_stride + place, mask=inside, other=0.0)
     # where clipped, the action has no influence
     grad = tl.where(tl.abs(disturbed) <= 1, grad * (1 - action * action), 0.0)
-    grad += action * (2 * penalty / B)
     tl.store(head_grad + run * B * ACT + place, grad, mask=inside)
 
     flat += run * P

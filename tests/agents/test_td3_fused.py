@@ -29,7 +29,6 @@ class Case:
     small_blocks: bool = False
     warm: bool = True
     value_max: float = 1.0
-    penalty: float = 0.0
     calls: int = 2
 
     def config(self) -> TD3Config:
@@ -45,7 +44,6 @@ class Case:
             tau=0.3,  # so that targets move by more than their rounding
             target_noise=0.3,
             actor_noise=0.3,
-            action_penalty=self.penalty,
         )
 
 
@@ -53,7 +51,7 @@ TINY = Case([64], (2, 2, 1))
 CASES = {
     "several runs": Case([64, 64], (2, 2, 2), num_runs=3, warm=False),
     "blocks smaller than a batch": Case([64, 64], (12, 3, 4), 32, 1, 2, (3, 2, 2), small_blocks=True),
-    "wider layers": Case([128, 128], (29, 8, 2), 64, critics=(2, 2, 1), penalty=0.05),
+    "wider layers": Case([128, 128], (29, 8, 2), 64, critics=(2, 2, 1)),
     "the widest tiles": Case([256, 256], (2, 2, 2), critics=(1, 1, 1), small_blocks=True, calls=1),
     "three layers, many actions": Case([64, 64, 64], (3, 17, 2), 16, 1, 3, (3, 3, 1), calls=1),
     "inputs of several tiles": Case([64, 64], (70, 2, 5), 128, warm=False),

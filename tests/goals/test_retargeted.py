@@ -65,7 +65,7 @@ def test_maps_are_for_goals_that_are_places(space, target, missing):
 
 
 def test_the_scale_of_goals_is_that_of_what_they_are_made_of():
-    env = make_environment(AntMazeConfig(num_threads=1), 2, CPU, 0, BoxGoals([0, 15], 0.5), [3.0, 1.0])
+    env = make_environment(AntMazeConfig(num_threads=1, xy_scale=4.0), 2, CPU, 0, BoxGoals([0, 15], 0.5), [3.0, 1.0])
     assert env.goal_scale.tolist() == [4.0, env.observation_scale[15].item()]  # type: ignore[attr-defined]
 
 
