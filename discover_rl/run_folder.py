@@ -53,7 +53,8 @@ MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "
 
 FILES, LOCK = "files", ".lock"
 FORMAT_VERSION = 2
-"""Of a run folder. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; it is read too."""
+"""Of a run folder; older ones are read too. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; up
+to 1, networks saw x and y of MuJoCo mazes in cells."""
 
 GIVEN_AS_OBJECT = "given as a Python object"
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
@@ -302,13 +303,14 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
         raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
     if not isinstance(node, DictConfig):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
-    if found < 2 and OmegaConf.select(node, "env.cell_size") is not None:
-        OmegaConf.update(node, "env.xy_scale", node.env.cell_size)  # networks saw x and y of MuJoCo mazes in cells
     if own_files:
         for copy in sorted((run_dir / FILES).glob("*/*")):
             if OmegaConf.select(node, f"env.{copy.parent.name}") is not None:
                 OmegaConf.update(node, f"env.{copy.parent.name}", str(copy.resolve()))
-    return config_from_node(node)
+    config = config_from_node(node)
+    if found < 2 and hasattr(config.env, "xy_scale"):
+        config.env = dataclasses.replace(config.env, xy_scale=config.env.cell_size)
+    return config
 
 
 def stored_versions(run_dir: Path) -> dict[str, Any]:

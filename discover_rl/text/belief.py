@@ -39,8 +39,8 @@ class BeliefConfig:
         opposites: Whether tasks whose embeddings point away from a target count as informative about it, as in SIFT as
             published. There embeddings are not centred and nothing points away; centred ones of unrelated tasks do,
             and are no help. Where nothing points away the two are the same.
-        achievability: ``mixed``, see ``mixed_chance``; ``learnability``, 4·p·(1-p), which is the same for two attempts;
-            or ``pass_rate``.
+        achievability: ``mixed``, see ``mixed_chance``; ``learnability``, 4·p·(1-p), twice what that is for two
+            attempts; or ``pass_rate``.
         attempts: Attempts that a task gets each time it is practised.
     """
 
@@ -73,7 +73,7 @@ def mixed_chance(rates: Float[Tensor, "*any"], attempts: int) -> Float[Tensor, "
     """Chance that of ``attempts`` at a task some are solved and some are not, 1 - pⁿ - (1-p)ⁿ.
 
     A group-relative policy gradient learns from these groups only, and once rewards are divided by their deviation from
-    all of them alike. With eight attempts that is nearly 1 for pass rates from 0.3 to 0.7, and still 0.57 for 0.1.
+    all of them alike. With eight attempts that is above 0.9 for pass rates from 0.3 to 0.7, and still 0.57 for 0.1.
     """
     return 1 - rates**attempts - (1 - rates) ** attempts
 

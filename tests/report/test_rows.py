@@ -74,7 +74,7 @@ def test_a_seed_may_stand_once_in_a_line():
 
 def test_lines_stand_in_the_order_of_their_environments():
     names = ["generated-10d-r3", "rand_2d_10h", "generated-6d-r4", "u"]
-    groups = grouped([curve(name, selector) for name in names for selector in ("her", "discover")])
+    groups = grouped([curve(name, selector) for name in names for selector in ("achievability_novelty", "discover")])
     assert [group.environment for group in groups][::2] == ["generated-6d-r4", "generated-10d-r3", "rand_2d_10h", "u"]
-    assert [group.selector for group in groups][:2] == ["discover", "her"]
+    assert [group.selector for group in groups][:2] == ["discover", "achievability_novelty"]  # held against
     assert [c.seed for c in grouped([curve(seed=3), curve(seed=1)])[curve().group]] == [1, 3]
