@@ -53,8 +53,8 @@ MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "
 
 FILES, LOCK = "files", ".lock"
 FORMAT_VERSION = 2
-"""Of a run folder; older ones are read too. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``; up
-to 1, networks saw x and y of MuJoCo mazes in cells."""
+"""Of a run folder; older ones are read too. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``;
+up to 1, networks saw x and y of MuJoCo mazes in cells."""
 
 GIVEN_AS_OBJECT = "given as a Python object"
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
