@@ -41,8 +41,8 @@ class TurnSelector(Protocol):
 def practice(**changes: Any) -> Discover:  # noqa: ANN401 - fields of Discover
     """DISCOVER as it suits texts: the paper's rule and controller, no attempt at the targets themselves.
 
-    Nothing is standardised: all four numbers are pass rates already. Standardised, deviations of 0.04 and 0.05 would
-    weigh as much as pass rates of 0.1 and 0.9, and once all is known novelty alone would choose.
+    Nothing is standardised: all four numbers are shares or pass rates already. Standardised, deviations of 0.04 and
+    0.05 would weigh as much as pass rates of 0.1 and 0.9, and once all is known novelty alone would choose.
 
     Args:
         changes: Fields to set otherwise.
@@ -58,7 +58,6 @@ def practice(**changes: Any) -> Discover:  # noqa: ANN401 - fields of Discover
         "alpha_start": 0.5,
         "alpha_max": 1.0,
         "beta_max": 1.0,
-        "target_rate": 0.5,
     }
     return Discover(**given | changes)
 

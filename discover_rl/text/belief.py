@@ -101,8 +101,6 @@ class PassRates:
         weighted: Σ z / noise over attempts; ``moment`` Σ z·rate / noise.
         weight, rate_sum: Σ 1 / noise and Σ rate / noise.
         attempted: How many attempts each task has seen, ever.
-        nearness: k_0(g,g*) / (k_0(g,g)+λ) of each task, mean over the targets: what a target would gain per gain of
-            the task.
     """
 
     def __init__(
@@ -110,7 +108,6 @@ class PassRates:
     ) -> None:
         self.tasks, self.targets, self.config = tasks, targets, config
         self._towards = None if config.opposites else tasks @ targets.T >= 0
-        self.nearness = tasks @ targets.mean(0) / (tasks.square().sum(1) + config.noise)
         dim = tasks.shape[1]
         self.precision = torch.eye(dim, dtype=torch.float64)
         self.weighted = torch.zeros(dim, dtype=torch.float64)
@@ -164,31 +161,32 @@ class PassRates:
         """The posterior kernel, in units of prior_std², to be conditioned on as a batch is chosen."""
         return TaskKernel(self.tasks, self.targets, self.covariance)
 
-    def estimates(self, kernel: TaskKernel, mean: Float[Tensor, "cand"] | None = None) -> tuple[Estimate, Estimate]:
+    def estimates(self, kernel: TaskKernel, mean: Float[Tensor, "cand"]) -> tuple[Estimate, Estimate]:
         """The four numbers of each task.
 
-        From start to goal: the chance of a mixed group (or what else ``achievability`` says of the posterior mean), and
-        the deviation of the pass rate. From goal to target: what practising the task now would do for the targets, on
-        average, ``worth_practising`` · k_0(g,g*) / (k_0(g,g)+λ), with the prior kernel, for practice changes what is to
-        be known instead of telling more of it; and the deviation that attempting it would take from the targets,
-        √(mean of k(g,g*)² / (k(g,g)+λ)), SIFT's criterion (see ``BeliefConfig.opposites``).
+        From start to goal: the chance of a mixed group (or what else ``achievability`` says of the pass rate), and the
+        deviation of the pass rate. From goal to target: what practising the task now would do for the targets,
+        ``worth_practising`` · (mean of k(g,g*)² / (k(g,g)+λ)), as a share of the most that any task would do; and the
+        deviation that attempting it would take from the targets, the root of that mean, which is SIFT's criterion (see
+        ``BeliefConfig.opposites``). Both fall as tasks like it are practised or chosen for the same batch, and come
+        back as that is forgotten: practice spreads over all that is alike.
 
         Args:
             kernel: The posterior kernel, conditioned on the tasks chosen for the batch already.
-            mean: Of the pass rates, if another model than this one estimates them.
+            mean: Expected pass rates.
         """
-        config = self.config
-        mean = self.mean(self.tasks) if mean is None else mean
-        rates = mean.clamp(0, 1)
+        config, rates = self.config, mean.clamp(0, 1)
+        gain = kernel.gain(config.noise, self._towards)
         start = {
             "pass_rate": mean,
             "learnability": 4 * rates * (1 - rates),
             "mixed": mixed_chance(rates, config.attempts),
         }[config.achievability]
-        uplift = self.nearness * worth_practising(rates, config.attempts)
+        uplift = gain * worth_practising(rates, config.attempts)
+        most = uplift.max().clamp_min(torch.finfo(uplift.dtype).tiny)
         return (
             Estimate(start, config.prior_std * kernel.variance.clamp_min(0).sqrt()),
-            Estimate(uplift, config.prior_std * kernel.gain(config.noise, self._towards).sqrt()),
+            Estimate(uplift / most, config.prior_std * gain.sqrt()),
         )
 
     def target_std(self) -> float:

@@ -181,12 +181,11 @@ class TextCurriculum:
         """All tasks, best first: ``count`` of them as ``preview``, the rest by the score that those leave them."""
         picks = self.preview(count)
         kernel, mean = self._kernel_and_mean()
-        means = [estimate.mean for estimate in self.belief.estimates(kernel, mean)]
         rest = torch.ones(len(self.tasks), dtype=torch.bool)
         for pick in picks:
             kernel.condition(pick.index, self.config.belief.noise)
             rest[pick.index] = False
-        start, target = map(Estimate, means, (e.std for e in self.belief.estimates(kernel, mean)))
+        start, target = self.belief.estimates(kernel, mean)
         score = self.selector.score(self.state, Candidates(self.belief.tasks, rest, start, target))
         order = torch.where(rest, score, -torch.inf).argsort(descending=True, stable=True)[: int(rest.sum())]
         columns = [mean.clamp(0, 1), start.mean, start.std, target.mean, target.std, score]
@@ -197,9 +196,9 @@ class TextCurriculum:
         ]
 
     def _choose(self, count: int, explore: float) -> list[Pick]:
-        """Tasks one after another; the deviations are those left by the ones before, so near-duplicates lose gain.
+        """Tasks one after another; the ones before leave less to gain by their like, so near-duplicates fall behind.
 
-        The two means stay as they are at the start: nothing is known of a task by having chosen it.
+        Expected pass rates stay as they are at the start: nothing is known of a task by having chosen it.
         """
         plan = self.selector.plan(self.state, count)
         at_random = self._explorers(plan, count, explore)
@@ -208,12 +207,11 @@ class TextCurriculum:
         if self.config.estimator == "posterior":
             self._expect_open(kernel, free, count)
         picks: list[Pick] = []
-        means = [estimate.mean for estimate in self.belief.estimates(kernel, mean)]
         for turn in range(count):
             if bool(plan.use_target[turn]):
                 picks.append(self._pick_target())
                 continue
-            start, target = map(Estimate, means, (e.std for e in self.belief.estimates(kernel, mean)))
+            start, target = self.belief.estimates(kernel, mean)
             valid = free & allowed
             if not valid.any():
                 valid = free

@@ -89,8 +89,8 @@ def explain(curriculum: TextCurriculum, picks: Sequence[Pick]) -> list[dict[str,
 
     The uncertainty of achievability is the deviation of the believed pass rate. Novelty is that deviation once the
     tasks ranked before have been attempted, and beside it what an attempt would leave of it. The uncertainty of
-    relevance follows from not knowing the pass rate. Relevance is a proxy: likeness to the targets, not a measured
-    transfer.
+    relevance follows from not knowing the pass rate. Relevance is a proxy, not a measured transfer: likeness to the
+    targets, and what is left to learn, as a share of the most that any task has after those ranked before.
     """
     belief = curriculum.belief
     index = torch.tensor([pick.index for pick in picks])
@@ -102,7 +102,8 @@ def explain(curriculum: TextCurriculum, picks: Sequence[Pick]) -> list[dict[str,
     nodes = torch.erfinv(torch.linspace(-1, 1, 2 * QUANTILES + 1, dtype=rate.dtype)[1::2]) * 2**0.5  # of a Gaussian
     possible = (rate[:, None] + deviation[:, None] * nodes).clamp(0, 1)
     worth_std = worth_practising(possible, belief.config.attempts).std(1, correction=0)
-    relevance_stds = (belief.nearness[index].abs() * worth_std).tolist()
+    worth = worth_practising(rate, belief.config.attempts).clamp_min(torch.finfo(rate.dtype).tiny)
+    relevance_stds = (torch.tensor([pick.target[0] for pick in picks], dtype=rate.dtype) * worth_std / worth).tolist()
     stds = deviation.tolist()
     reasons = []
     for place, pick in enumerate(picks):

@@ -103,7 +103,8 @@ def test_one_setting_is_easiest_first(seed):
 
 def test_relevant_tasks_come_first_and_words_last(corpus, targets):
     chosen = [pick.task.fields.get("digits", 0) for pick in TextCurriculum(corpus, targets).preview(70)]
-    assert chosen[:20].count(4) >= 19  # in wording the most like sums of three digits
+    assert chosen[:20].count(4) >= 14  # in wording the most like sums of three digits
+    assert chosen[:20].count(2) >= 2  # but not they alone: each leaves less to gain by its like
     assert chosen.index(0) > 20
 
 
@@ -125,8 +126,8 @@ def test_easy_tasks_first_then_harder_as_the_model_learns(corpus, targets):
 def test_alpha_rises_while_nothing_is_solved_and_falls_while_all_is(corpus, targets):
     failing = passing(TextCurriculum(corpus, targets), lambda _: 0.0, 6)
     succeeding = passing(TextCurriculum(corpus, targets), lambda _: 1.0, 6)
-    assert float(failing.state.alpha) == pytest.approx(0.5 + 6 * 0.05 * 0.5)
-    assert float(succeeding.state.alpha) == pytest.approx(0.5 - 6 * 0.05 * 0.5)
+    assert float(failing.state.alpha) == pytest.approx(0.5 + 6 * 0.05 * 0.3)
+    assert float(succeeding.state.alpha) == pytest.approx(0.5 - 6 * 0.05 * 0.7)
 
 
 def test_uncounted_tasks_do_not_move_alpha(corpus, targets):
@@ -136,7 +137,7 @@ def test_uncounted_tasks_do_not_move_alpha(corpus, targets):
     counted = [pick.counted for pick in batch.picks]
     assert counted == [False] * 4 + [True] * 4
     curriculum.update(batch.ids, [[1.0 - c] for c in map(float, counted)])
-    assert float(curriculum.state.alpha) == pytest.approx(0.5 + 0.05 * 0.5)  # the counted ones all failed
+    assert float(curriculum.state.alpha) == pytest.approx(0.5 + 0.05 * 0.3)  # the counted ones all failed
 
 
 def test_tasks_of_a_batch_differ_and_exploration_holds_on_average(corpus, targets):
@@ -263,9 +264,9 @@ def test_a_batch_scored_in_parts_or_a_step_behind_is_learnt_when_complete(corpus
     curriculum.update(first.ids[:5], [[1.0]] * 5)
     assert not curriculum.belief.attempted.any()
     curriculum.update(first.ids[5:], [[1.0]] * 3)
-    assert float(curriculum.state.alpha) == pytest.approx(0.475)
+    assert float(curriculum.state.alpha) == pytest.approx(0.465)
     curriculum.update(second.ids[3:], [[0.0]] * 5)
-    assert float(curriculum.state.alpha) == pytest.approx(0.5)
+    assert float(curriculum.state.alpha) == pytest.approx(0.48)
     whole.update(first.ids, [[1.0]] * 8)
     whole.update(second.ids, [[0.0]] * 8)
     torch.testing.assert_close(whole.belief.precision, curriculum.belief.precision)
@@ -279,7 +280,7 @@ def test_the_number_of_a_batch_says_whose_rewards_they_are():
     curriculum.update(second.ids, [[1.0]] * 3, batch=second.number)
     assert curriculum.open.waiting(4) == first.ids
     curriculum.update(first.ids, [[1.0]] * 3, batch=7)  # no such batch: the belief learns, alpha does not move
-    assert float(curriculum.state.alpha) == pytest.approx(0.475)
+    assert float(curriculum.state.alpha) == pytest.approx(0.465)
     assert curriculum.belief.attempted.tolist() == [2, 2, 2]
 
 

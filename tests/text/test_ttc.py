@@ -78,7 +78,8 @@ def test_micro_batches_change_nothing(trainer):
         whole.step()
         parts.step()
     for name, parameter in whole.weights.kept.items():
-        torch.testing.assert_close(parameter, parts.weights.kept[name], atol=1e-5, rtol=1e-3)
+        # Adam moves weights by lr = 0.02 however small the gradient, and so magnifies how sums are rounded
+        torch.testing.assert_close(parameter, parts.weights.kept[name], atol=1e-4, rtol=1e-3)
 
 
 def test_log_probs_are_those_of_single_sequences_without_padding(tiny):
