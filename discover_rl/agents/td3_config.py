@@ -23,6 +23,10 @@ class TD3Config:
         actor_noise: Deviation of the noise on the actor's actions while it ascends the critics (clipped as the
             target noise is). A deterministic policy likes to stand at the edge of a cliff in Q, where a move is
             just not blocked; noise in its objective keeps it away from there.
+        saturation_penalty: Weight of a push, on the actor's outputs before their tanh, back from where an action is
+            beyond ±tanh(2) = ±0.964; it grows from 0 there to this at ±1. At the bounds tanh is flat, and an actor
+            all of whose actions are there hardly learns any more. Some 1e-4 keep it alive, and leave actions near
+            their bounds where the critics want them there.
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
@@ -49,6 +53,7 @@ class TD3Config:
     target_noise: float = 0.2
     target_noise_clip: float = 0.5
     actor_noise: float = 0.2
+    saturation_penalty: float = 0.0
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2
@@ -76,7 +81,7 @@ class TD3Config:
                 raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")
         if not self.hindsight_slack >= 1:
             raise ValueError(f"agent.hindsight_slack must be at least 1, got {self.hindsight_slack}")
-        noises = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
-        for key in noises:
+        amounts = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
+        for key in (*amounts, "saturation_penalty"):
             if getattr(self, key) < 0:
                 raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.agents.td3_config import TD3Config
-from discover_rl.agents.td3_update import Minibatches, Networks
+from discover_rl.agents.td3_update import SATURATED, Minibatches, Networks
 from discover_rl.nets import kernels
 
 # Triton types the arguments of a kernel as it sees them inside
@@ -247,6 +247,8 @@ class FusedUpdate:
             delta=self.of_actor.delta,
             head_grad=self.of_actor.head_grad,
             step=moments["step"],
+            penalty=config.saturation_penalty / self.batch_size,
+            saturated=SATURATED,
             P=networks.actor_net.num_parameters,
             A=config.actor_critics,
             B=self.batch_size,

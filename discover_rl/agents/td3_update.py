@@ -1,5 +1,6 @@
 """What one update of TD3 reads and writes, and the update in plain torch operations."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -12,6 +13,8 @@ from discover_rl.agents.agent import make_adam
 from discover_rl.agents.td3_config import TD3Config
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
+
+SATURATED = math.tanh(2)  # beyond it the slope of tanh is below 0.07
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,15 @@ class PlainUpdate:
         grad_action = grad_input[..., -action.shape[-1] :].sum(1)
         inside = disturbed.abs() <= 1  # where clipped, the action has no influence
         grad = grad_action * inside * (1 - action.square())
+        if self.config.saturation_penalty:
+            grad = grad + self.config.saturation_penalty / inputs.shape[2] * saturation(action)
         networks.actor_net.backward(networks.actor, hidden, grad, networks.actor.grad)
         self._metrics["train/actor_loss"].copy_(softplus(q_logit).mean((1, 2, 3)).neg_())
+
+
+def saturation(action: Float[Tensor, "*lead act"]) -> Float[Tensor, "*lead act"]:
+    """How far actions are beyond ±``SATURATED``, from 0 there to ±1 at ±1."""
+    return action.sign() * (action.abs() - SATURATED).clamp_min(0) / (1 - SATURATED)
 
 
 def _gather_members(

@@ -349,6 +349,8 @@ def actor_kernel(
     delta,
     head_grad,
     step,
+    penalty,
+    saturated,
     P: tl.constexpr,
     A: tl.constexpr,
     B: tl.constexpr,
@@ -362,7 +364,10 @@ def actor_kernel(
     BK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Backward pass of the actors from grad_action; fills delta (R, L, B, H) and head_grad (R, B, ACT)."""
+    """Backward pass of the actors from grad_action; fills delta (R, L, B, H) and head_grad (R, B, ACT).
+
+    Actions beyond ±saturated are pushed back, by up to ``penalty`` each.
+    """
     block, run = tl.program_id(0), tl.program_id(1).to(tl.int64)
     rows = tl.arange(0, BM)[:, None]
     actions = tl.arange(0, ACT_PAD)
@@ -375,6 +380,8 @@ def actor_kernel(
     disturbed = action + tl.load(noise + run * noise_run_stride + place, mask=inside, other=0.0)
     # where clipped, the action has no influence
     grad = tl.where(tl.abs(disturbed) <= 1, grad * (1 - action * action), 0.0)
+    excess = penalty * tl.maximum(tl.abs(action) - saturated, 0.0) / (1 - saturated)
+    grad += tl.where(action > 0, excess, -excess)
     tl.store(head_grad + run * B * ACT + place, grad, mask=inside)
 
     flat += run * P

@@ -260,10 +260,17 @@ def test_the_gradient_of_the_critics_is_that_of_autograd():
     torch.testing.assert_close(agent.metrics()["train/critic_loss"], loss.detach().mean(1))
 
 
+@pytest.mark.parametrize("saturation_penalty", [0.0, 0.5])
 @pytest.mark.parametrize("actor_noise", [0.0, 1.0])
 @pytest.mark.parametrize("actor_critics", [2, 3])
-def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise):
-    agent = make(policy_delay=1, actor_critics=actor_critics, actor_noise=actor_noise, hidden_sizes=[16, 16])
+def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise, saturation_penalty):
+    agent = make(
+        policy_delay=1,
+        actor_critics=actor_critics,
+        actor_noise=actor_noise,
+        saturation_penalty=saturation_penalty,
+        hidden_sizes=[16, 16],
+    )
     networks = agent.networks
     networks.actor.mul_(4)  # actions from one end of the range to the other
     batch = batch_of(0)
@@ -271,18 +278,39 @@ def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_nois
     actor = networks.actor.detach().clone().requires_grad_()
     critic_step(agent, minibatches, 1)
     state = torch.cat([batch.observation, batch.goal], -1)
-    action = networks.actor_net.plain(actor, state).tanh()
+    before_tanh = networks.actor_net.plain(actor, state)
+    action = before_tanh.tanh()
+    beyond = action.sign() * (action.abs() - math.tanh(2)).relu() / (1 - math.tanh(2))
+    assert 0.1 < (beyond != 0).float().mean() < 0.9
+    push = saturation_penalty * (beyond.detach() * before_tanh).sum(-1).mean(-1)
     if actor_noise:
         action = (action + minibatches.actor_noise[:, 1]).clamp(-1, 1)
         assert 0.1 < (action.abs() == 1).float().mean() < 0.9  # where clipped, no gradient goes through
     chosen = networks.critics.detach()[torch.arange(RUNS)[:, None], minibatches.actor_members[:, 1]]
     logit = networks.critic_net.plain(chosen, torch.cat([state, action], -1)[:, None])
     loss = -softplus(logit[..., 0]).mean((1, 2))
-    (gradient,) = torch.autograd.grad(loss.sum(), actor)
+    (gradient,) = torch.autograd.grad((loss + push).sum(), actor)
     actor_step(agent, minibatches, 1)
     assert networks.actor.grad is not None
     torch.testing.assert_close(networks.actor.grad, gradient, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(agent.metrics()["train/actor_loss"], loss.detach())
+
+
+def test_an_actor_at_the_bounds_of_its_actions_comes_back_with_the_penalty():
+    share_at_bounds = {}
+    for penalty in (0.0, 0.01):
+        agent, batch = make(policy_delay=1, saturation_penalty=penalty, learning_rate=3e-3), batch_of(0)
+        agent.networks.actor.mul_(5)
+
+        def at_bounds(agent=agent, batch=batch):
+            return float((agent.act(batch.observation, batch.goal).abs() > 0.99).float().mean())
+
+        assert at_bounds() > 0.6
+        for _ in range(300):
+            agent.update(stacked(batch))
+        share_at_bounds[penalty] = at_bounds()
+    assert share_at_bounds[0.0] > 0.6  # where tanh is flat the critics move little
+    assert share_at_bounds[0.01] < 0.1
 
 
 @pytest.mark.parametrize("policy_delay", [1, 2, 3])

@@ -30,6 +30,7 @@ class Case:
     warm: bool = True
     value_max: float = 1.0
     calls: int = 2
+    saturation_penalty: float = 0.0
 
     def config(self) -> TD3Config:
         num_critics, target_critics, actor_critics = self.critics
@@ -44,6 +45,7 @@ class Case:
             tau=0.3,  # so that targets move by more than their rounding
             target_noise=0.3,
             actor_noise=0.3,
+            saturation_penalty=self.saturation_penalty,
         )
 
 
@@ -53,7 +55,7 @@ CASES = {
     "blocks smaller than a batch": Case([64, 64], (12, 3, 4), 32, 1, 2, (3, 2, 2), small_blocks=True),
     "wider layers": Case([128, 128], (29, 8, 2), 64, critics=(2, 2, 1)),
     "the widest tiles": Case([256, 256], (2, 2, 2), critics=(1, 1, 1), small_blocks=True, calls=1),
-    "three layers, many actions": Case([64, 64, 64], (3, 17, 2), 16, 1, 3, (3, 3, 1), calls=1),
+    "three layers, many actions": Case([64, 64, 64], (3, 17, 2), 16, 1, 3, (3, 3, 1), calls=1, saturation_penalty=0.5),
     "inputs of several tiles": Case([64, 64], (70, 2, 5), 128, warm=False),
     "one layer, a batch of no power of two": Case([64], (2, 2, 1), 48, 2, 2, value_max=10.0),
 }
