@@ -2,15 +2,17 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from discover_envs.mujoco_maze.ant import AntMazeConfig
 from discover_envs.mujoco_maze.arm import ArmPushConfig
-from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
-from discover_rl.agents import TD3, TD3Config
+from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConfig
+from discover_rl.agents import TD3, TD3Config, ZeroAgent
 from discover_rl.agents.td3 import Generators
 from discover_rl.cli import main
+from discover_rl.evaluate import evaluate
 from discover_rl.record import record
 from discover_rl.replay import Batch
 from discover_rl.report import read_metrics
@@ -123,6 +125,40 @@ def test_eval_draws_and_films(run_dir, capsys):
     assert rows[red].mean() < rows[blue].mean()  # the target lies above the start
 
 
+def test_the_film_shows_a_seed_and_an_episode_that_reach_the_target(tiny, tmp_path, monkeypatch):
+    config = tiny(env=PointMazeMujocoConfig(layout="plain", num_threads=1, max_episode_steps=60), seed=4)
+    env = PointMazeMujoco(config.env, 16, CPU, 0)
+    reaches = [2, 5]  # episodes of the second seed; the rest and the first seed stand still
+
+    class Agent(ZeroAgent):
+        def act(self, observation, goal):
+            action = torch.zeros(2, 8, 2)
+            action[1, reaches] = (goal - observation[..., :2] - 0.3 * observation[..., 2:])[1, reaches].clamp(-1, 1)
+            return action
+
+    filmed, starts = [], []
+
+    def render(index, goal, width, height):
+        filmed.append((index, env._state[index, :2].clone(), goal.clone()))
+        return np.zeros((height, width, 3), np.uint8)
+
+    def evaluate_and_keep(*arguments):
+        seen = evaluate(*arguments)
+        starts.append(seen.achieved[1, 2, 0])
+        return seen
+
+    monkeypatch.setattr("discover_rl.record.load_run", lambda *_: (config, Agent(2, 2, torch.Generator()), env))
+    monkeypatch.setattr("discover_rl.record.evaluate", evaluate_and_keep)
+    monkeypatch.setattr("discover_rl.record.write_video", lambda path, frames, fps: list(frames))
+    monkeypatch.setattr(env, "render", render)
+    recording = record(tmp_path, "cpu", 0)
+    assert recording.seed == 5 and recording.sentence.startswith("the target was reached after")
+    assert {index for index, *_ in filmed} == {8 + 2}
+    assert torch.equal(filmed[0][1], starts[0])  # the very episode that was seen to reach it
+    distances = [float((place - goal).norm()) for _, place, goal in filmed]
+    assert distances[0] > 1 and min(distances) < config.env.success_radius
+
+
 def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monkeypatch):
     from discover_envs.mujoco_maze import camera
 
@@ -130,7 +166,7 @@ def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monk
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     monkeypatch.setattr(camera.sys, "platform", "linux")
     monkeypatch.setattr(camera.subprocess, "run", lambda *_, **__: SimpleNamespace(returncode=1))
-    picture, video, sentence = record(run_dir, "cpu", 0)
+    _, picture, video, sentence = record(run_dir, "cpu", 0)
     camera.gl_context.cache_clear()
     assert picture.is_file() and video is None
     assert "neither with EGL nor with OSMesa" in sentence

@@ -15,7 +15,8 @@ The deterministic policy of a run on its true target, one line a seed.
   eval_episodes  episodes of each seed (default: as in the run)
   device         auto (default), cpu, cuda or cuda:N
   seed           of the starts
-  --video        also paths.png, and episode.mp4 (pip install 'discover-rl[video]'), in RUN_DIR
+  --video        also paths.png, and episode.mp4 (pip install 'discover-rl[video]'), in RUN_DIR, of the seed that
+                 reaches the target most often; filmed is an episode that reaches it, if there is one
 
 example: discover-rl eval runs/NAME eval_episodes=100 --video
 """
@@ -52,9 +53,9 @@ def run(arguments: list[str]) -> None:
     if films:
         from discover_rl.record import record
 
-        picture, video, sentence = record(Path(arguments[0]), options.get("device", "auto"), options.get("seed", 0))
-        print(f"  picture  {picture}")
-        if video is None:
-            print(f"discover-rl: warning: no video, since {sentence}", file=sys.stderr)
+        shown = record(Path(arguments[0]), options.get("device", "auto"), options.get("seed", 0))
+        print(f"  picture  {shown.picture} (seed {shown.seed})")
+        if shown.video is None:
+            print(f"discover-rl: warning: no video, since {shown.sentence}", file=sys.stderr)
         else:
-            print(f"  video    {video} (seed {seeds[0]}; {sentence})")
+            print(f"  video    {shown.video} (seed {shown.seed}; {shown.sentence})")
