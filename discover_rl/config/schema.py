@@ -20,12 +20,16 @@ class HindsightConfig:
             pairs that no episode connects, between which the selector compares.
         skip_reached: Whether a future goal that the state has reached already is drawn once more, from later in the
             episode. Where bodies move slowly most of them are, and such a transition teaches nothing.
+        past_failure: Whether the moment of a future goal is drawn from all the time that an episode had, also where it
+            failed (terminated) before. A moment past the failure leaves the commanded goal. Otherwise future goals
+            come from what an episode survived to reach, and critics hardly learn that others would not be.
     """
 
     future: float = 0.7
     target: float = 0.0
     random: float = 0.1
     skip_reached: bool = False
+    past_failure: bool = False
 
     def __post_init__(self) -> None:
         shares = (self.future, self.target, self.random)

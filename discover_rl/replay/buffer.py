@@ -111,6 +111,10 @@ class ReplayBuffer:
         # float32 rounding may reach `size` itself
         return torch.minimum((uniform * self.size).long(), (self.size - 1).clamp_min(0))
 
+    def time_left(self, index: Int[Tensor, "run batch"]) -> Int[Tensor, "run batch"]:
+        """Vector steps of its round that follow these transitions."""
+        return self.num_steps - 1 - index // self.num_envs % self.num_steps
+
     def gather(self, index: Int[Tensor, "run batch"]) -> Float[Tensor, "run batch column"]:
         """The rows at these indices of each run."""
         return self.rows.flatten(0, 1)[index + self._run_offset]

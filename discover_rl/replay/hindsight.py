@@ -79,6 +79,17 @@ def _uniform_step(uniform: Float[Tensor, "run batch"], last: Float[Tensor, "run 
     return torch.minimum((uniform * (last + 1)).floor(), last).long()
 
 
+def _steps_to_draw_from(
+    buffer: ReplayBuffer, index: Int[Tensor, "run batch"], steps: Float[Tensor, "run batch"], config: HindsightConfig
+) -> Float[Tensor, "run batch"]:
+    """The latest moment of a future goal, in steps after each transition."""
+    if not config.past_failure:
+        return steps
+    last = buffer.gather(index + steps.long() * buffer.num_envs)
+    failed = buffer.layout.split(last)[4][..., 0] > 0
+    return torch.where(failed, buffer.time_left(index).float(), steps)
+
+
 def sample_batch(
     buffer: ReplayBuffer,
     batch_size: int,
@@ -92,7 +103,8 @@ def sample_batch(
 
     The future goal of transition t is the goal achieved after step t + k, with k uniform over the rest of the
     episode from 0 on; a time limit is no termination. Where state t has reached it already, ``skip_reached`` draws k
-    once more, from there on.
+    once more, from there on. With ``past_failure`` k is uniform over the rest of the round where the episode failed,
+    and the commanded goal stays where that lies past the failure.
 
     Args:
         buffer: Where from.
@@ -112,13 +124,16 @@ def sample_batch(
     def future_goal(offset: Int[Tensor, "run batch"]) -> Float[Tensor, "run batch goal"]:
         return goal_space.achieved(layout.split(buffer.gather(index + offset * buffer.num_envs))[2])
 
-    offset = _uniform_step(uniform[0], steps)
+    offset = _uniform_step(uniform[0], _steps_to_draw_from(buffer, index, steps, config))
+    survived = offset <= steps
+    offset = torch.minimum(offset, steps.long())
     future = future_goal(offset)
     if config.skip_reached:
         reached = goal_space.success(goal_space.achieved(observation), future)
         further = offset + _uniform_step(uniform[2], steps - offset)
         offset = torch.where(reached, further, offset)
         future = torch.where(reached[..., None], future_goal(further), future)
+    future = torch.where(survived[..., None], future, commanded)
     achieved = goal_space.achieved(next_observation)
     random = achieved.roll(1, dims=1)  # the batch is a uniform draw, so a neighbour's goal is one too
     goal = relabel(
@@ -134,5 +149,5 @@ def sample_batch(
     ended = terminated[..., 0]
     if goal_is_terminal:
         ended = torch.maximum(ended, reward)
-    steps_to_goal = torch.where(uniform[1] < config.future, offset.float(), torch.inf)
+    steps_to_goal = torch.where((uniform[1] < config.future) & survived, offset.float(), torch.inf)
     return Batch(observation, action, next_observation, goal, reward, ended, steps_to_goal)

@@ -305,3 +305,26 @@ def test_goals_that_the_state_has_reached_are_drawn_once_more(skip, share):
     reached = near.success(near.achieved(batch.observation), batch.goal)[whole]
     # some 4,400 draws: a deviation of at most 0.006
     assert reached.float().mean().item() == pytest.approx(share, abs=0.02)
+
+
+def test_moments_past_a_failure_leave_the_commanded_goal():
+    # env 1 fails at t = 2, env 2 ends at t = 3 without failing
+    config = HindsightConfig(future=1.0, random=0.0, past_failure=True)
+    batch = sample(coded_buffer(failures={(2, 1)}), config, 40_000)
+    time, env, kept = batch.observation[..., 2], batch.observation[..., 3], batch.goal[..., 0] == COMMANDED
+    assert not kept[env != 1].any() and not kept[(env == 1) & (time > 2)].any()
+    for t, share in ((0, 3 / 6), (1, 3 / 5), (2, 3 / 4)):  # three of the moments left lie past the failure
+        here = (env == 1) & (time == t)
+        # some 4,400 draws: a deviation of at most 0.008
+        assert kept[here].float().mean().item() == pytest.approx(share, abs=0.03)
+    assert torch.equal(kept, batch.steps_to_goal.isinf())
+    assert not batch.reward[kept].any()
+    survived = ~kept
+    assert torch.equal(batch.steps_to_goal[survived], (batch.goal[..., 2] - time - 1)[survived])
+    assert (batch.goal[..., 2] <= 3)[survived & (env == 1) & (time <= 2)].all()
+
+
+def test_where_nothing_fails_past_failure_changes_nothing():
+    made = coded_buffer()
+    for a, b in zip(sample(made, HindsightConfig()), sample(made, HindsightConfig(past_failure=True)), strict=True):
+        assert torch.equal(a, b)
