@@ -24,6 +24,7 @@ from discover_rl.run_folder import CONFIG, FREE_KEYS, METRICS, VERSIONS
 SUCCESS, SECONDS = "eval/success_rate", "time/time_elapsed"
 SEED_KEYS = ("seed", "seeds")
 SHOWN_KEYS = 4  # of those that differ
+USUAL = "the settings that most have"
 
 Settings = dict[str, Any]
 
@@ -197,23 +198,28 @@ def _unfinished(run: Run) -> list[str]:
 
 
 def _notes(runs: Sequence[Run]) -> dict[Group, str]:
-    """For each group the settings in which it differs from the others of its environment.
+    """For each group its settings that most groups of its environment do not share.
 
     Those of the selector count among groups of one selector only.
     """
     settings = {run.curves[0].group: _compared(run.settings) for run in runs}
     notes = {}
     for group, mine in settings.items():
-        differing: set[str] = set()
-        for other, theirs in settings.items():
-            if other.environment != group.environment:
-                continue
-            keys = {key for key in mine | theirs if mine.get(key) != theirs.get(key)}
-            differing |= keys if other.selector == group.selector else {k for k in keys if not _of_selector(k)}
-        shown = [f"{key}={mine[key]}" if key in mine else f"without {key}" for key in sorted(differing)]
+        peers = {other: theirs for other, theirs in settings.items() if other.environment == group.environment}
+        rivals = [theirs for other, theirs in peers.items() if other.selector == group.selector]
+        keys = sorted({key for theirs in peers.values() for key in theirs})
+        unusual = [key for key in keys if _unusual(key, mine, rivals if _of_selector(key) else [*peers.values()])]
+        shown = [f"{key}={mine[key]}" if key in mine else f"without {key}" for key in unusual]
         more = len(shown) - SHOWN_KEYS
-        notes[group] = ", ".join(shown[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+        note = ", ".join(shown[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+        notes[group] = note or (USUAL if len(rivals) > 1 else "")
     return notes
+
+
+def _unusual(key: str, mine: Settings, among: Sequence[Settings]) -> bool:
+    """Whether no more than half of them, ``mine`` included, have this value of a setting."""
+    missing = object()
+    return 2 * sum(theirs.get(key, missing) == mine.get(key, missing) for theirs in among) <= len(among)
 
 
 def _of_selector(key: str) -> bool:
