@@ -205,10 +205,10 @@ def _notes(runs: Sequence[Run]) -> dict[Group, str]:
     settings = {run.curves[0].group: _compared(run.settings) for run in runs}
     notes = {}
     for group, mine in settings.items():
-        peers = {other: theirs for other, theirs in settings.items() if other.environment == group.environment}
-        rivals = [theirs for other, theirs in peers.items() if other.selector == group.selector]
-        keys = sorted({key for theirs in peers.values() for key in theirs})
-        unusual = [key for key in keys if _unusual(key, mine, rivals if _of_selector(key) else [*peers.values()])]
+        peers = [theirs for other, theirs in settings.items() if other.environment == group.environment]
+        rivals = [theirs for other, theirs in settings.items() if other[:2] == group[:2]]
+        keys = sorted({key for theirs in peers for key in theirs})
+        unusual = [key for key in keys if _unusual(key, mine, rivals if _of_selector(key) else peers)]
         shown = [f"{key}={mine[key]}" if key in mine else f"without {key}" for key in unusual]
         more = len(shown) - SHOWN_KEYS
         note = ", ".join(shown[:SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

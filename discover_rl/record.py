@@ -77,9 +77,10 @@ class _Film:
         self.ending = "the target was not reached"
 
     def reached(self, achieved: Float[Tensor, "run episode time goal"]) -> Bool[Tensor, "run episode"]:
-        """Which of the episodes came to their target after their start, nan being after their end."""
-        goal = self.goal.unflatten(0, self.lead)[:, :, None]
-        return self.env.goal_space.success(achieved[:, :, 1:], goal.expand_as(achieved[:, :, 1:])).any(2)
+        """Which of the episodes came to their target after their start; nan stands after their end."""
+        later = achieved[:, :, 1:]
+        goal = self.goal.unflatten(0, self.lead)[:, :, None].expand_as(later)
+        return (self.env.goal_space.success(later, goal) & ~later.isnan().any(-1)).any(2)
 
     @torch.no_grad()
     def frames(self) -> Iterator[UInt8[np.ndarray, "height width 3"]]:

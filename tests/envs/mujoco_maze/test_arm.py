@@ -96,8 +96,8 @@ def test_a_scripted_arm_pushes_the_cube_round_the_walls(layout):
         observation = step.observation
         assert not step.truncated.any()
         reached |= arm.goal_space.success(arm.goal_space.achieved(observation), target)
-    # the script loses a cube now and then; which one depends on how a processor rounds
-    assert reached.float().mean() >= 0.75
+    # between two walls the script loses a cube now and then; which one depends on how a processor rounds
+    assert int((~reached).sum()) <= {"one_wall": 0, "two_walls": 4}[layout]
 
 
 def pushing(arm, observation, goal):
