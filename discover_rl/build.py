@@ -19,7 +19,7 @@ from discover_rl.agents import (
     ZeroConfig,
 )
 from discover_rl.config import TrainConfig, load_plugin
-from discover_rl.goals import Environment, Retargeted, check_goal_space
+from discover_rl.goals import Environment, PlainView, Retargeted, View, check_goal_space
 from discover_rl.selectors import Selector
 
 PURPOSES = ("env", "eval_env", "init", "explore", "learn", "replay", "goals")
@@ -167,20 +167,25 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
         raise ValueError(
             f"agent={config.name} is for {learners[type(config)]} actions, these are {kind}; use agent={right}"
         )
-    observation_scale = getattr(env, "observation_scale", None)
-    scales = None if observation_scale is None else (observation_scale, getattr(env, "goal_scale"))  # noqa: B009
     draws = Generators(generators["init"], generators["explore"], generators["learn"])
-    shape = num_runs, env.observation_dim, env.action_dim, env.goal_space.dim
+    shape = num_runs, env.action_dim
     match config:
         case TD3Config():
-            return TD3(config, *shape, env.terminate_on_success, draws, scales)
+            return TD3(config, *shape, env.terminate_on_success, draws, getattr(env, "view", None) or make_view(env))
         case DQNConfig():
-            return DQN(config, *shape, env.terminate_on_success, draws, scales)
+            return DQN(config, *shape, env.terminate_on_success, draws, make_view(env))
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])
         case RandomConfig():
             return RandomAgent(num_runs, env.action_dim, generators["explore"])
     raise ValueError(f"agent: unknown configuration {config!r}; choose agent=td3, dqn, zero or random")
+
+
+def make_view(env: Environment) -> View:
+    """Observation and goal side by side, to the scales of the environment if it has any."""
+    observation_scale = getattr(env, "observation_scale", None)
+    scales = None if observation_scale is None else (observation_scale, getattr(env, "goal_scale"))  # noqa: B009
+    return PlainView(env.observation_dim, env.goal_space.dim, scales)
 
 
 def validate(config: TrainConfig) -> None:

@@ -22,7 +22,7 @@ from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import TD3Config
 from discover_rl.agents.td3_update import Minibatches, Networks, PlainUpdate, make_networks, prepare
 from discover_rl.config import TrainConfig, plugins
-from discover_rl.goals import BoxGoals, Step
+from discover_rl.goals import BoxGoals, PlainView, Step
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
 from discover_rl.selectors import Discover
@@ -277,7 +277,7 @@ class Twins:
             terminated=normal().gt(1).float(),
             steps_to_goal=torch.where(normal() > 0, 20 * normal().abs(), torch.inf),
         )
-        return prepare(drawn, self.config, True, generator)
+        return prepare(drawn, PlainView(obs, goal), self.config, True, generator)
 
     def update(self, minibatches: Minibatches, first: int) -> None:
         """Both, each on its own copy, for both write into it."""

@@ -24,6 +24,7 @@ from discover_rl.bench.table import Figure, Printer, Row, as_mapping, format_rat
 from discover_rl.bench.timing import Ceilings, Clock, is_out_of_memory
 from discover_rl.build import make_environment
 from discover_rl.cli import main
+from discover_rl.goals import PlainView
 from discover_rl.replay import Batch
 from discover_rl.train import Trainer
 
@@ -154,7 +155,7 @@ def networks_and_batches(num_runs=2, batch_size=16, seed=0):
         terminated=torch.randn(lead, generator=generator).gt(1).float(),
         steps_to_goal=torch.where(torch.rand(lead, generator=generator) < 0.5, 3.0, torch.inf),
     )
-    return networks, prepare(drawn, TINY, True, generator)
+    return networks, prepare(drawn, PlainView(2, 2), TINY, True, generator)
 
 
 def test_the_plain_update_does_the_arithmetic_of_the_floor():

@@ -13,6 +13,7 @@ from discover_rl.agents import TD3, TD3Config, ZeroAgent
 from discover_rl.agents.td3 import Generators
 from discover_rl.cli import main
 from discover_rl.evaluate import evaluate
+from discover_rl.goals import PlainView
 from discover_rl.record import record
 from discover_rl.replay import Batch
 from discover_rl.report import read_metrics
@@ -55,7 +56,7 @@ def test_resume_is_exact(tiny, held, differing, tmp_path):
 def agent(scales):
     generators = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
     config = TD3Config(hidden_sizes=[16, 16], num_critics=3, actor_critics=2)
-    return TD3(config, 2, 5, 2, 2, False, generators, scales)
+    return TD3(config, 2, 2, False, generators, PlainView(5, 2, scales))
 
 
 def test_networks_see_observations_and_goals_divided_by_their_scales():
@@ -89,9 +90,9 @@ def test_networks_see_observations_and_goals_divided_by_their_scales():
 
 def test_a_trainer_takes_the_scales_of_its_environment(tiny):
     trainer = Trainer(tiny(env=AntMazeConfig(num_threads=1, max_episode_steps=8, xy_scale=4.0)))
-    assert isinstance(trainer.agent, TD3) and trainer.agent.scales is not None
-    assert trainer.agent.scales[0].tolist()[:3] == [4.0, 4.0, 1.0]
-    assert trainer.agent.scales[1].tolist() == [4.0, 4.0]
+    assert isinstance(trainer.agent, TD3) and isinstance(trainer.agent.view, PlainView)
+    scales = trainer.agent.view.scales
+    assert scales is not None and scales[0].tolist()[:3] == [4.0, 4.0, 1.0] and scales[1].tolist() == [4.0, 4.0]
 
 
 # -- pictures --------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from torch.nn.functional import one_hot, softplus
 
 from discover_rl.agents.agent import Generators, make_adam
 from discover_rl.agents.dqn_config import DQNConfig
-from discover_rl.agents.value_agent import Scales, ValueAgent, adam_tensors
+from discover_rl.agents.value_agent import ValueAgent, adam_tensors
+from discover_rl.goals import View
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
@@ -23,13 +24,10 @@ class DQN(ValueAgent):
     Args:
         config: Hyperparameters.
         num_runs: Independent runs.
-        observation_dim: Width of an observation.
         num_actions: Number of actions.
-        goal_dim: Width of a goal.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
-        scales: Typical sizes of the coordinates of observations and of goals, by which the networks see them divided;
-            as they are if None.
+        view: What networks see of observations and goals; from one side only, for actions are choices.
     """
 
     batch_multiple = 1
@@ -38,16 +36,14 @@ class DQN(ValueAgent):
         self,
         config: DQNConfig,
         num_runs: int,
-        observation_dim: int,
         num_actions: int,
-        goal_dim: int,
         terminate_on_success: bool,
         generators: Generators,
-        scales: Scales | None = None,
+        view: View,
     ) -> None:
-        super().__init__(config, num_runs, terminate_on_success, generators, scales)
+        super().__init__(config, num_runs, terminate_on_success, generators, view)
         self.config, self.num_actions = config, num_actions
-        self.net = StackedMLP((observation_dim + goal_dim, *config.hidden_sizes, num_actions))
+        self.net = StackedMLP((view.width, *config.hidden_sizes, num_actions))
         self.critics = self.net.init((num_runs, config.num_critics), generators.init)
         self.target_critics = self.critics.clone()
         self.adam = make_adam(self.critics, config.learning_rate)
@@ -87,7 +83,6 @@ class DQN(ValueAgent):
     @torch.no_grad()
     def update(self, batches: Batch) -> None:
         """One update of critics and targets a batch."""
-        batches = self._to_scale(batches)
         config, count = self.config, batches.reward.shape[1]
         shape = (*batches.reward.shape[:2], config.num_critics)
         draws = torch.rand(shape, device=self.critics.device, generator=self.generators.learn)
@@ -97,7 +92,7 @@ class DQN(ValueAgent):
 
     def _learn(self, batch: Batch, members: Int[Tensor, "run chosen"]) -> None:
         net, taken = self.net, batch.action.argmax(-1)[:, None, :, None]
-        inputs = torch.cat([batch.observation, batch.goal], dim=-1)
+        inputs = self._seen(batch.observation, batch.goal)
         logit, hidden = net.forward(self.critics, inputs[:, None])
         q = _at(softplus(logit), taken.expand(-1, self.config.num_critics, -1, -1))
         error = q - self._bellman_target(batch, members)[:, None]
@@ -114,7 +109,7 @@ class DQN(ValueAgent):
     def _bellman_target(self, batch: Batch, members: Int[Tensor, "run chosen"]) -> Float[Tensor, "run batch"]:
         """The least of some target critics at the action that the online ensemble takes."""
         config = self.config
-        inputs = torch.cat([batch.next_observation, batch.goal], dim=-1)
+        inputs = self._seen(batch.next_observation, batch.goal)
         greedy = self._q(self.critics, inputs).mean(1, keepdim=True)
         chosen = self.target_critics.gather(1, members[..., None].expand(-1, -1, self.target_critics.shape[-1]))
         q = self._q(chosen, inputs)

@@ -11,7 +11,8 @@ from torch.nn.functional import softplus
 from discover_rl.agents.agent import Generators
 from discover_rl.agents.td3_config import TD3Config
 from discover_rl.agents.td3_update import PlainUpdate, Update, make_networks, prepare
-from discover_rl.agents.value_agent import Scales, ValueAgent, adam_tensors
+from discover_rl.agents.value_agent import ValueAgent, adam_tensors
+from discover_rl.goals import View
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
 
@@ -22,29 +23,24 @@ class TD3(ValueAgent):
     Args:
         config: Hyperparameters.
         num_runs: Independent runs.
-        observation_dim: Width of an observation.
         action_dim: Width of an action.
-        goal_dim: Width of a goal.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
-        scales: Typical sizes of the coordinates of observations and of goals, by which the networks see them divided;
-            as they are if None.
+        view: What networks see of observations, goals and actions.
     """
 
     def __init__(
         self,
         config: TD3Config,
         num_runs: int,
-        observation_dim: int,
         action_dim: int,
-        goal_dim: int,
         terminate_on_success: bool,
         generators: Generators,
-        scales: Scales | None = None,
+        view: View,
     ) -> None:
-        super().__init__(config, num_runs, terminate_on_success, generators, scales)
+        super().__init__(config, num_runs, terminate_on_success, generators, view)
         self.config, self.batch_multiple = config, config.policy_delay
-        self.networks = make_networks(config, num_runs, observation_dim + goal_dim, action_dim, generators.init)
+        self.networks = make_networks(config, num_runs, view.width, action_dim, generators.init)
         self.learner: Update = PlainUpdate(self.networks, config, self.value_max)
         self._wants_fused = config.fused and self.device.type == "cuda"
 
@@ -69,8 +65,12 @@ class TD3(ValueAgent):
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
         """The deterministic policy."""
-        networks = self.networks
-        return networks.actor_net(networks.actor, self._seen(observation, goal)).tanh()
+        parts, side = self.view.see(observation, goal)
+        action = self._policy(torch.cat(parts, -1))
+        return action if side is None else self.view.own_action(action, side)
+
+    def _policy(self, seen: Float[Tensor, "run batch input"]) -> Float[Tensor, "run batch act"]:
+        return self.networks.actor_net(self.networks.actor, seen).tanh()
 
     @torch.no_grad()
     def explore(
@@ -89,8 +89,8 @@ class TD3(ValueAgent):
     @torch.no_grad()
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the online policy's action, in minus steps."""
-        networks, action = self.networks, self.act(observation, goal)
-        inputs = torch.cat([self._seen(observation, goal), action], dim=-1)[:, None]
+        networks, seen = self.networks, self._seen(observation, goal)
+        inputs = torch.cat([seen, self._policy(seen)], dim=-1)[:, None]
         return self._estimate(softplus(networks.critic_net(networks.critics, inputs)[..., 0]))
 
     # -- learning ----------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ class TD3(ValueAgent):
         if self._wants_fused:
             self._fuse(batches.reward.shape[2])
         bounded = self.config.hindsight_bound and self.goal_is_terminal
-        minibatches = prepare(self._to_scale(batches), self.config, bounded, self.generators.learn)
+        minibatches = prepare(batches, self.view, self.config, bounded, self.generators.learn)
         for first in range(0, count, delay):
             self.learner(minibatches, first)
 

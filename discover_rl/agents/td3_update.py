@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from discover_rl.agents.agent import make_adam
 from discover_rl.agents.td3_config import TD3Config
+from discover_rl.goals import View
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
 
@@ -95,27 +96,29 @@ class Minibatches(NamedTuple):
     actor_members: Int[Tensor, "run *count actor_member"]
 
 
-def prepare(batches: Batch, config: TD3Config, bounded: bool, generator: torch.Generator) -> Minibatches:
+def prepare(batches: Batch, view: View, config: TD3Config, bounded: bool, generator: torch.Generator) -> Minibatches:
     """Lay batches out for the networks and draw what their updates need.
 
     Args:
         batches: Batches with axes (run, count, batch, ...).
+        view: What networks see of them.
         config: Noise, discount and numbers of critics.
         bounded: Whether steps_to_goal bounds the Bellman target from below.
         generator: Source of all random numbers.
     """
     device, lead = batches.reward.device, batches.reward.shape
-    observation, goal, action = batches.observation, batches.goal, batches.action
-    width = observation.shape[-1] + goal.shape[-1] + action.shape[-1]
-    padding = action.new_zeros(*lead, -width % 4)
+    parts, side = view.see(batches.observation, batches.goal)
+    next_parts = view.see(batches.next_observation, batches.goal).parts
+    action = batches.action if side is None else view.seen_action(batches.action, side)
+    padding = action.new_zeros(*lead, -(view.width + action.shape[-1]) % 4)
     noise = torch.randn(2, *action.shape, device=device, generator=generator)
     clip = config.target_noise_clip
     draws = torch.rand(2, *lead[:2], config.num_critics, device=device, generator=generator)
     known = config.hindsight_slack * batches.steps_to_goal
     lower = config.gamma**known if bounded else torch.full_like(batches.reward, -torch.inf)
     return Minibatches(
-        inputs=torch.cat([observation, goal, action, padding], dim=-1),
-        next_inputs=torch.cat([batches.next_observation, goal, torch.zeros_like(action), padding], dim=-1),
+        inputs=torch.cat([*parts, action, padding], dim=-1),
+        next_inputs=torch.cat([*next_parts, torch.zeros_like(action), padding], dim=-1),
         reward=batches.reward,
         discount=config.gamma * (1 - batches.terminated),
         lower=lower,

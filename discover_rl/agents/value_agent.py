@@ -9,11 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from discover_rl.agents.agent import Generators, copy_into, value_in_steps
-from discover_rl.replay import Batch
+from discover_rl.goals import View
 from discover_rl.selectors import Estimate
-
-Scales = tuple[Float[Tensor, "obs"], Float[Tensor, "goal"]]
-"""Typical sizes of the coordinates of observations and of goals."""
 
 
 class ValueAgent(ABC):
@@ -24,7 +21,7 @@ class ValueAgent(ABC):
         num_runs: Independent runs.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
-        scales: Networks see observations and goals divided by these; as they are if None.
+        view: What networks see of observations and goals.
 
     Attributes:
         goal_is_terminal: Whether the Bellman target ends at the goal.
@@ -37,9 +34,9 @@ class ValueAgent(ABC):
         num_runs: int,
         terminate_on_success: bool,
         generators: Generators,
-        scales: Scales | None,
+        view: View,
     ) -> None:
-        self.num_runs, self.generators, self.scales = num_runs, generators, scales
+        self.num_runs, self.generators, self.view = num_runs, generators, view
         self.device, self._gamma = generators.init.device, config.gamma
         self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
         self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
@@ -47,20 +44,7 @@ class ValueAgent(ABC):
     def _seen(
         self, observation: Float[Tensor, "*lead obs"], goal: Float[Tensor, "*lead goal"]
     ) -> Float[Tensor, "*lead input"]:
-        """What networks see: both side by side, to scale."""
-        if self.scales is not None:
-            observation, goal = observation / self.scales[0], goal / self.scales[1]
-        return torch.cat([observation, goal], dim=-1)
-
-    def _to_scale(self, batches: Batch) -> Batch:
-        if self.scales is None:
-            return batches
-        observation, goal = self.scales
-        return batches._replace(
-            observation=batches.observation / observation,
-            next_observation=batches.next_observation / observation,
-            goal=batches.goal / goal,
-        )
+        return torch.cat(self.view.see(observation, goal).parts, dim=-1)
 
     def _estimate(self, q: Float[Tensor, "run member cand"]) -> Estimate:
         """Mean and deviation over the critics, in minus steps."""

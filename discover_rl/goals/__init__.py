@@ -8,6 +8,7 @@ from discover_rl.goals.retargeted import Retargeted
 from discover_rl.goals.space import BoxGoals, GoalSpace, describe_goal, goal_distance
 from discover_rl.goals.spaces import DiscreteGoals, FullGoals, LinearGoals, XYGoals
 from discover_rl.goals.targets import target_draw
+from discover_rl.goals.view import PlainView, Seen, View
 
 __all__ = [
     "BoxGoals",
@@ -20,8 +21,11 @@ __all__ = [
     "GoalSpace",
     "HasCells",
     "LinearGoals",
+    "PlainView",
     "Retargeted",
+    "Seen",
     "Step",
+    "View",
     "XYGoals",
     "check_goal_space",
     "check_starts",

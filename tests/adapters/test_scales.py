@@ -73,5 +73,5 @@ def test_the_flat_observation_keeps_its_bounds():
 def test_both_learners_see_to_scale(tiny):
     config = GymnasiumConfig(id="MountainCarContinuous-v0", max_episode_steps=8)
     trainer = Trainer(tiny(env=config, goal_space=BoxGoals([0], 0.03), target=[0.47]))
-    assert trainer.agent.scales[0].equal(trainer.env.observation_scale)  # type: ignore[attr-defined]
+    assert trainer.agent.view.scales[0].equal(trainer.env.observation_scale)  # type: ignore[attr-defined]
     trainer.train_round()

@@ -8,6 +8,7 @@ from discover_envs.bit_flip import BitFlipConfig
 from discover_envs.grid_world import GridWorldConfig
 from discover_rl.agents import DQN, TD3, Agent, DQNConfig, Generators, TD3Config
 from discover_rl.evaluate import evaluate
+from discover_rl.goals import PlainView
 from discover_rl.replay import Batch
 from discover_rl.selectors import HER, Discover
 from discover_rl.train import Trainer
@@ -22,7 +23,7 @@ def generator(seed=0):
 def make(num_runs=2, terminate=False, **changes):
     config = DQNConfig(**{"hidden_sizes": [16, 16], "num_critics": 3, **changes})
     generators = Generators(generator(1), generator(2), generator(3))
-    return DQN(config, num_runs, OBS, ACTIONS, GOAL, terminate, generators)
+    return DQN(config, num_runs, ACTIONS, terminate, generators, PlainView(OBS, GOAL))
 
 
 @pytest.fixture

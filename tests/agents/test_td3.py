@@ -7,6 +7,7 @@ from torch.nn.functional import softplus
 from discover_rl.agents import TD3, TD3Config, value_in_steps
 from discover_rl.agents.td3 import Generators
 from discover_rl.agents.td3_update import Minibatches, PlainUpdate
+from discover_rl.goals import PlainView
 from discover_rl.replay import Batch
 
 RUNS, OBS, ACT, GOAL, BATCH = 3, 2, 2, 1, 8
@@ -39,7 +40,7 @@ def generators(seed):
 
 def make(num_runs=RUNS, seed=0, terminate_on_success=False, **settings):
     config = TD3Config(**(SMALL | settings))
-    return TD3(config, num_runs, OBS, ACT, GOAL, terminate_on_success, generators(seed))
+    return TD3(config, num_runs, ACT, terminate_on_success, generators(seed), PlainView(OBS, GOAL))
 
 
 def batch_of(seed, num_runs=RUNS, **fields):

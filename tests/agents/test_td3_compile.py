@@ -8,11 +8,12 @@ SCRIPT = """
 import torch
 from discover_rl.agents import TD3, TD3Config
 from discover_rl.agents.td3 import Generators
+from discover_rl.goals import PlainView
 from discover_rl.replay import Batch
 
 def trained(compiled):
     config = TD3Config(hidden_sizes=[8], num_critics=3, actor_critics=2)
-    agent = TD3(config, 2, 2, 2, 1, False, Generators(*(torch.Generator().manual_seed(i) for i in range(3))))
+    agent = TD3(config, 2, 2, False, Generators(*(torch.Generator().manual_seed(i) for i in range(3))), PlainView(2, 1))
     if compiled:
         agent.compile()
     generator = torch.Generator().manual_seed(9)

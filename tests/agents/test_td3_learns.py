@@ -6,7 +6,7 @@ import torch
 from discover_rl.agents import TD3, TD3Config
 from discover_rl.agents.td3 import Generators
 from discover_rl.config import HindsightConfig
-from discover_rl.goals import BoxGoals
+from discover_rl.goals import BoxGoals, PlainView
 from discover_rl.replay import ReplayBuffer, RowLayout, sample_batch, steps_to_end
 
 RUNS, TIME, ENVS, STRIDE = 2, 20, 16, 0.2
@@ -39,7 +39,7 @@ def test_td3_learns_the_way_along_a_line_from_random_walks(settings):
         hidden_sizes=[64, 64], num_critics=3, actor_critics=2, learning_rate=3e-3, gamma=0.9, tau=0.02, **settings
     )
     seeds = Generators(*(torch.Generator().manual_seed(seed) for seed in range(3)))
-    agent = TD3(config, RUNS, 1, 1, 1, False, seeds)
+    agent = TD3(config, RUNS, 1, False, seeds, PlainView(1, 1))
     targets, mix = torch.full((RUNS, ENVS, 1), 5.0), HindsightConfig(future=0.8, random=0.2)
     for _ in range(30 if agent.goal_is_terminal else 50):
         drawn = sample_batch(buffer, 10 * 64, GOALS, targets, mix, agent.goal_is_terminal, generator)

@@ -7,6 +7,7 @@ import torch
 
 from discover_rl.agents import TD3Config
 from discover_rl.agents.td3_update import Minibatches, prepare
+from discover_rl.goals import PlainView
 from discover_rl.replay import Batch
 
 RUNS, COUNT, BATCH = 3, 4, 50
@@ -24,9 +25,11 @@ def batches_of(obs=3, goal=2, act=2, count=COUNT):
     return Batch(normal(obs), normal(act), normal(obs), normal(goal), coin[0].float(), coin[0].float(), steps)
 
 
-def prepared(batches=None, settings=None, bounded=True, seed=1):
+def prepared(batches=None, settings=None, bounded=True, seed=1, view=None):
     config = replace(CONFIG, **(settings or {}))
-    return prepare(batches or batches_of(), config, bounded, torch.Generator().manual_seed(seed))
+    batches = batches or batches_of()
+    view = view or PlainView(batches.observation.shape[-1], batches.goal.shape[-1])
+    return prepare(batches, view, config, bounded, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize(("obs", "goal", "act", "columns"), [(2, 2, 2, 8), (2, 2, 4, 8), (3, 1, 1, 8), (29, 2, 8, 40)])

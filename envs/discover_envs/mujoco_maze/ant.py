@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import mujoco
+import torch
 
+from discover_envs.mujoco_maze.ant_view import AntView
 from discover_envs.mujoco_maze.body import Body, Scene, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
@@ -107,6 +109,16 @@ class AntMazeConfig(MujocoMazeConfig):
     """Settings of the ant maze."""
 
     name: str = "ant_maze"
+    egocentric: bool = False
+    """Whether networks see the ant from the side that faces its goal, see ``AntView``; ``goals=xy`` only."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.egocentric and self.goals != "xy":
+            raise ValueError(
+                f"ant maze: egocentric=true needs goals that are places, goals=xy; got goals={self.goals}; set "
+                "egocentric=false or goals=xy"
+            )
 
 
 class AntMaze(MujocoMaze):
@@ -162,3 +174,8 @@ class AntMaze(MujocoMaze):
 
     Config: ClassVar = AntMazeConfig
     body: ClassVar = ANT
+
+    def __init__(self, config: AntMazeConfig, num_envs: int, device: torch.device, seed: int) -> None:
+        super().__init__(config, num_envs, device, seed)
+        if config.egocentric:
+            self.view = AntView(self.observation_scale)
