@@ -1,16 +1,17 @@
 """Layouts of the MuJoCo mazes, as text: ``#`` wall, ``.`` free, ``S`` start, ``G`` target; the top row first.
 
-The first seven have names, sizes and distances of the ant mazes of arXiv 2505.19850; where their walls stand is not
-published in words, so these are drawn by us. UMaze, Medium and Large are those of Gymnasium-Robotics, start and
-target in far corners. Gymnasium-Robotics has no Giant; this one is ours, as large as the one of OGBench (12 by 16).
+The first seven have the names and sizes of the ant mazes of arXiv 2505.19850, and the distances between start and
+target in its released code (2, 4, 6, 8, 8, 19 and 19 cells). The first five start in the middle, as there; where the
+walls of the last three stand is drawn by us. UMaze, Medium and Large are those of Gymnasium-Robotics, start and target
+in far corners. Gymnasium-Robotics has no Giant; this one is ours, as large as the one of OGBench (12 by 16).
 """
 
 PLAIN = """
 #######
 #.....#
 #.....#
+#..S.G#
 #.....#
-#S.G..#
 #.....#
 #######
 """
@@ -20,21 +21,21 @@ SQUARE_SPARSE = """
 #######
 #....G#
 #.#.#.#
-#.....#
+#..S..#
 #.#.#.#
-#S....#
+#.....#
 #######
 """
 
 BIG_SQUARE_SPARSE = """
 #########
 #......G#
-#.#.#.#.#
+#.##.##.#
+#.##.##.#
+#...S...#
+#.##.##.#
+#.##.##.#
 #.......#
-#.#.#.#.#
-#.......#
-#.#.#.#.#
-#S......#
 #########
 """
 
@@ -44,26 +45,26 @@ LARGE_PLAIN = """
 #.........#
 #.........#
 #.........#
+#....S....#
 #.........#
 #.........#
 #.........#
 #.........#
-#S........#
 ###########
 """
 
-# the target is eight cells to the right, behind a wall that is open at its top only
+# the target is eight cells away, behind a wall with two doors, of which one leads into a dead end
 LONG_HORIZON = """
 ###########
+#......#.G#
+#......#..#
 #.........#
+#......#..#
+#....S.####
+#......#..#
 #.........#
-#....#....#
-#....#....#
-#S...#...G#
-#....#....#
-#....#....#
-#....#....#
-#....#....#
+#......#..#
+#......#..#
 ###########
 """
 

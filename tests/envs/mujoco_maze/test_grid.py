@@ -10,10 +10,10 @@ from discover_envs.mujoco_maze.layouts import GRID_LAYOUTS
 # columns, rows, moves from the start to the target: sizes and distances as published, or as our drawing has them
 FACTS = {
     "plain": (7, 7, 2),
-    "square_sparse": (7, 7, 8),
-    "big_square_sparse": (9, 9, 12),
-    "large_plain": (11, 11, 16),
-    "long_horizon": (11, 11, 14),
+    "square_sparse": (7, 7, 4),
+    "big_square_sparse": (9, 9, 6),
+    "large_plain": (11, 11, 8),
+    "long_horizon": (11, 11, 8),
     "huge": (15, 15, 19),
     "s_sparse": (9, 9, 19),
     "umaze": (5, 5, 6),
