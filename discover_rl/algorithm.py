@@ -215,6 +215,7 @@ class Algorithm:
 
     def train_round(self) -> None:
         """One round of the algorithm."""
+        self.agent.hold_policy()
         self._choose_goals()
         self._roll_out()
         self.buffer.add(self.round.block)
