@@ -1,8 +1,11 @@
 """The algorithm: ``Algorithm.train_round`` is one round of it. What surrounds it stands in ``train.py``.
 
 choose goals -> roll out one episode per environment -> store -> learn -> adapt alpha
+
+With ``learn_beside_rollout``: choose goals -> roll out, and learn from what was stored before -> store -> adapt alpha
 """
 
+import math
 from functools import partial
 from pathlib import Path
 
@@ -13,11 +16,14 @@ from torch import Tensor
 from discover_rl.build import make_agent, make_environment, make_selector, random_sources, validate
 from discover_rl.config import TrainConfig, pick_device
 from discover_rl.goals import true_distance
-from discover_rl.nets import Captured
+from discover_rl.nets import Captured, run_beside
 from discover_rl.prior import Prior
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
 from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.selectors import Candidates, Estimate, SelectorState
+
+ROLLOUT_PRIORITY = -1
+"""Before updates, whose priority is 0: its many small kernels would each wait for a large one of theirs."""
 
 
 class Algorithm:
@@ -63,23 +69,30 @@ class Algorithm:
         self.round = Round(self.num_runs, self.num_envs, self.num_steps, self.layout, self.device)
         self.selector_state: SelectorState = self.selector.init((self.num_runs,), self.device)
         self.rounds = 0
+        # a rollout changes the targets of episodes that end early; a captured update reads these
+        self.learning_targets = torch.zeros_like(self.round.targets)
         # candidate c is scored from the start and to the target of environment c mod num_envs
         self._episode_of_candidate = torch.arange(config.num_candidates, device=self.device) % self.num_envs
         self._capture()
 
     def _capture(self) -> None:
         enabled = self.config.cudagraphs and self.device.type == "cuda"
-        capture = partial(Captured, generators=[*self.generators.values(), self.env.generator], enabled=enabled)
+        capture = partial(Captured, enabled=enabled)
         # a goal space may have to ask an environment on the CPU; hindsight asks it too
         of_tensors = enabled and getattr(self.space, "capturable", True)
         # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
         step_by_step = partial(capture, enabled=of_tensors and getattr(self.env, "capturable", True))
         if self.config.compile:
             self.agent.compile()
-        self._choose_goals = step_by_step(self.choose_goals)
-        self._roll_out = step_by_step(self.roll_out)
+        # rollout and updates may run at the same time, so that neither may have a generator of the other
+        draws, env_draws = self.generators, self.env.generator
+        self._choose_goals = step_by_step(self.choose_goals, [draws["goals"], env_draws])
+        self._roll_out = step_by_step(self.roll_out, [draws["explore"], env_draws], priority=ROLLOUT_PRIORITY)
         self._adapt = capture(self.adapt)
-        self._update = capture(lambda: self.agent.update(self.sample()), enabled=of_tensors)
+        learning = [draws["learn"], draws["replay"]]
+        self._update = capture(lambda: self.agent.update(self.sample()), learning, enabled=of_tensors)
+        on_cuda = self.device.type == "cuda"
+        self._rollout_stream = torch.cuda.Stream(self.device, priority=ROLLOUT_PRIORITY) if on_cuda else None
 
     # -- one round ---------------------------------------------------------------------------------------
 
@@ -193,7 +206,7 @@ class Algorithm:
             self.buffer,
             self.batches_per_update * self.config.batch_size,
             self.space,
-            self.round.targets,
+            self.learning_targets,
             self.config.hindsight,
             self.agent.goal_is_terminal,
             self.generators["replay"],
@@ -215,13 +228,33 @@ class Algorithm:
 
     def train_round(self) -> None:
         """One round of the algorithm."""
+        learns = self.rounds >= self.idle_rounds
+        beside = learns and self.config.learn_beside_rollout
+        self.agent.hold_policy()
         self._choose_goals()
-        self._roll_out()
+        if beside:
+            self.learning_targets.copy_(self.round.targets)
+            # updates that are no graph yet, or never, keep the host busy, so that the rollout could not begin anyway
+            captured = self._update.graph is not None
+            run_beside(self.learn, self._roll_out, self._rollout_stream if captured else None)
+        else:
+            self._roll_out()
         self.buffer.add(self.round.block)
-        if self.num_timesteps >= self.config.learning_starts:  # what random actions achieve says nothing of the goals
+        if learns and not beside:
+            self.learning_targets.copy_(self.round.targets)
             self.learn()
+        if learns:
             self._adapt()
         self.rounds += 1
+
+    @property
+    def idle_rounds(self) -> int:
+        """Rounds before learning begins: what random actions achieve says nothing of the goals.
+
+        Learning beside a rollout needs one that was stored before.
+        """
+        random = math.ceil(self.config.learning_starts / self.buffer.round_size)
+        return max(random, int(self.config.learn_beside_rollout))
 
     @property
     def num_timesteps(self) -> int:

@@ -123,8 +123,7 @@ class Trainer(Algorithm):
         """
         row = _to_numpy({**self.round.metrics(), **self.agent.metrics()})
         row |= _to_numpy({"goal/alpha": self.selector_state.alpha, "goal/beta": self.selector_state.beta})
-        random_rounds = math.ceil(self.config.learning_starts / self.buffer.round_size)
-        row["train/n_updates"] = float(max(0, self.rounds - random_rounds) * self.config.gradient_steps)
+        row["train/n_updates"] = float(max(0, self.rounds - self.idle_rounds) * self.config.gradient_steps)
         for tag, value in row.items():
             self._check_finite(tag, np.isfinite(np.atleast_1d(value)))
         invalid = getattr(self.env, "invalid_actions", None)

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from discover_envs.point_maze import PointMaze
 from discover_rl.agents import TD3, TD3Config
 from discover_rl.agents.td3_update import PlainUpdate
+from discover_rl.config import HindsightConfig
 from discover_rl.run_folder import CHECKPOINT
 from discover_rl.train import Trainer, train
 
@@ -100,6 +102,48 @@ def test_captured_training_is_uncaptured_training(tiny, held, matmul_precision, 
     assert all(getattr(captured, part).graph is not None for part in parts)
     assert all(getattr(plain, part).graph is None for part in parts)
     close(held(plain), held(captured), start)
+
+
+# -- learning beside the rollout -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["captured rollout", "rollout step by step"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_learning_beside_the_rollout_is_learning_before_it(tiny, held, matmul_precision, monkeypatch, fused, captured):
+    if fused:
+        pytest.importorskip("triton")
+    monkeypatch.setattr(PointMaze, "capturable", captured, raising=False)
+    # episodes that end in the middle of a round and go on to other targets: the wrong moment's would be seen
+    changes = {
+        "learn_beside_rollout": True,
+        "target": {"low": [0.6, 0.6], "high": [2.0, 2.0]},
+        "hindsight": HindsightConfig(0.5, 0.3, 0.1),
+        "gradient_steps": 640,  # longer than the rollout
+        "batch_size": 256,
+    }
+    beside, before = (Trainer(on_cuda(tiny, fused=fused, **changes)) for _ in range(2))
+    before._rollout_stream = None
+    start = held(before)
+    for trainer in (beside, before):
+        trainer.env.terminate_on_success = True
+        for _ in range(8):
+            trainer.train_round()
+            trainer.log_row()
+        assert trainer._update.graph is not None
+        assert (trainer._roll_out.graph is not None) == captured
+    close(held(before), held(beside), start)
+
+
+@pytest.mark.parametrize("captured", [True, False])
+def test_learning_beside_the_rollout_lags_a_round_on_cuda_too(tiny, held, matmul_precision, captured):
+    config = on_cuda(tiny, cudagraphs=captured, learn_beside_rollout=True)
+    trainer = Trainer(config)
+    for round_ in range(6):
+        trainer.train_round()
+        row = trainer.log_row()  # fails if a loss is not finite
+        assert row["train/n_updates"] == 4 * round_
+    assert trainer.agent.state()["adam/critics/step"].item() == 4 * 5
+    assert all(bool(tensor.isfinite().all()) for tensor in trainer.agent.parameters().values())
 
 
 # -- resume --------------------------------------------------------------------------------------------------

@@ -186,9 +186,10 @@ def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("config_type", [AntMazeConfig, PointMazeMujocoConfig, ArmPushConfig])
-def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, config_type):
+@pytest.mark.parametrize("beside", [False, True])
+def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, config_type, beside):
     pytest.importorskip("mujoco_warp")
-    trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), device="cuda"))
+    trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), device="cuda", learn_beside_rollout=beside))
     for _ in range(8):
         trainer.train_round()
         trainer.log_row()

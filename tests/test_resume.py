@@ -14,6 +14,7 @@ import torch
 
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.checkpoint import load_checkpoint, load_note
+from discover_rl.config import HindsightConfig
 from discover_rl.report import read_metrics
 from discover_rl.run_folder import CHECKPOINT, CONFIG, METRICS, MODEL, choose_folder
 from discover_rl.selectors import Discover, Mega, Omega
@@ -44,6 +45,23 @@ def test_training_on_after_a_resume_equals_training_through(tiny, held, differin
     assert table(halves) == table(tmp_path / "through")
     assert second.rounds == 4
     assert second.snapshots.goals.steps == [48 * (i + 1) for i in range(4)]
+
+
+def test_a_resume_is_exact_where_learning_lags_a_round(tiny, held, differing, tmp_path, walk):
+    # targets that change during a round, goals relabelled with them, and a buffer full before the end
+    settings = {
+        "env": walk(fail=0.2),
+        "target": {"low": [0.5], "high": [0.9]},
+        "hindsight": HindsightConfig(0.5, 0.3, 0.1),
+        "buffer_size": 3 * 72,
+        "learning_starts": 2 * 72,
+        "learn_beside_rollout": True,
+    }
+    through = train(tiny(6, **settings), tmp_path / "through")
+    for rounds in (2, 4, 6):  # stopped before learning begins, and in the middle
+        trainer = train(tiny(rounds, **settings), tmp_path / "parts", resume=rounds > 2)
+    assert differing(held(through), held(trainer)) == []
+    assert table(tmp_path / "parts") == table(tmp_path / "through")
 
 
 def test_resuming_twice_equals_training_through(tiny, held, differing, tmp_path, walk):

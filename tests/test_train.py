@@ -5,7 +5,9 @@ import torch
 
 from discover_envs.bit_flip import BitFlipConfig
 from discover_envs.point_maze import PointMazeConfig
-from discover_rl.agents import AGENT_CONFIGS, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
+from discover_rl.agents import AGENT_CONFIGS, DQNConfig, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
+from discover_rl.config import HindsightConfig
+from discover_rl.nets import Captured
 from discover_rl.report import read_metrics
 from discover_rl.rounds import batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, METRICS
@@ -129,6 +131,108 @@ def test_learning_starts_means_uniform_actions_and_no_updates_until_then(tiny, h
         error = (uniform - torch.linspace(0, 1, len(uniform))).abs().max()
         assert (error < 0.12) == (round_ < 2)  # the untrained policy plus noise is no uniform draw
         assert held(trainer)["critics"].equal(before) == (round_ < 2)
+
+
+# -- learning beside the rollout -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("starts", [0, 48, 50])
+def test_beside_the_rollout_the_same_updates_are_made_from_what_was_stored_before(tiny, tmp_path, starts):
+    trainer = Trainer(tiny(6, learning_starts=starts, learn_beside_rollout=True))
+    learn, stored = trainer.learn, []
+
+    def watched():
+        stored.append((trainer.rounds, trainer.buffer.rounds_added))
+        learn()
+
+    trainer.learn = watched
+    trainer.run(tmp_path, resume=False)
+    # round 0 finds nothing to learn from; 50 steps are not there before the third
+    first = {0: 1, 48: 1, 50: 2}[starts]
+    assert stored == [(round_, round_) for round_ in range(first, 6)]
+    assert trainer.agent.state()["adam/critics/step"].item() == 4 * (6 - first)
+    updates = [4 * max(0, round_ - first) for round_ in range(1, 7)]
+    assert read_metrics(tmp_path / METRICS)["train/n_updates"].tolist() == [n for n in updates for _ in range(2)]
+    assert trainer.buffer.rounds_added == 6
+
+
+@pytest.mark.parametrize("selector", [HER(), Discover()], ids=lambda selector: selector.name)
+def test_beside_the_rollout_episodes_follow_the_policy_from_before_the_round(tiny, held, selector):
+    beside, after = (Trainer(tiny(selector=selector, learn_beside_rollout=option)) for option in (True, False))
+    start, rows = held(beside)["actor"], []
+    for _ in range(3):
+        for trainer in (beside, after):
+            trainer.train_round()
+        rows.append([trainer.round.block.clone() for trainer in (beside, after)])
+    assert not held(beside)["actor"].equal(start)
+    # the first two rounds act before anything is learned, though one of them learns in the second before it acts
+    assert rows[0][0].equal(rows[0][1])
+    assert rows[1][0].equal(rows[1][1])
+    assert not rows[2][0].equal(rows[2][1])  # what was learned from differs
+
+
+def test_beside_the_rollout_batches_are_relabelled_with_the_targets_of_its_start(tiny, walk):
+    settings = {"env": walk(fail=0.3), "target": {"low": [0.5], "high": [0.9]}, "learning_starts": 0}
+    trainer = Trainer(
+        tiny(hindsight=HindsightConfig(future=0.0, target=1.0, random=0.0), learn_beside_rollout=True, **settings)
+    )
+    roll_out, starts = trainer.roll_out, []
+
+    def watched():
+        starts.append(trainer.round.targets.clone())
+        roll_out()
+
+    trainer._roll_out = Captured(watched, enabled=False)
+    trainer.train_round()
+    trainer.train_round()
+    assert not trainer.round.targets.equal(starts[1])  # episodes failed, others began
+    goals = trainer.sample().goal.flatten(1).unsqueeze(-1)
+    for run in range(2):
+        assert torch.isin(goals[run], starts[1][run]).all()
+
+
+@pytest.mark.parametrize("kind", ["td3", "dqn"])
+def test_learning_and_the_rollout_beside_it_share_nothing(tiny, held, differing, monkeypatch, walk, kind):
+    changes = {"hindsight": HindsightConfig(0.5, 0.3, 0.1), "learn_beside_rollout": True}
+    if kind == "td3":
+        changes |= {"env": walk(fail=0.3), "target": {"low": [0.5], "high": [0.9]}}
+    else:
+        agent = DQNConfig(hidden_sizes=[16, 16], learning_rate=0.03)  # so fast that actions change
+        changes |= {"env": BitFlipConfig(num_bits=4, max_episode_steps=4), "agent": agent}
+
+    def trained_with(run_beside):
+        monkeypatch.setattr("discover_rl.algorithm.run_beside", run_beside)
+        trainer = Trainer(tiny(**changes))
+        for _ in range(4):
+            trainer.train_round()
+        assert trainer.agent.state()["adam/critics/step"].item() == 4 * 3
+        return held(trainer)
+
+    def before(learn, roll_out, stream):
+        learn()
+        roll_out()
+
+    def after(learn, roll_out, stream):
+        roll_out()
+        learn()
+
+    def within(learn, roll_out, stream):
+        env = roll_out.function.__self__.env
+        step, actions = env.step, []
+
+        def stepped(action):
+            actions.append(action)
+            if len(actions) == 2:
+                learn()
+            return step(action)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(env, "step", stepped)
+            roll_out()
+
+    one, other, third = (trained_with(order) for order in (before, after, within))
+    assert differing(one, other) == []
+    assert differing(one, third) == []
 
 
 def test_alpha_waits_for_learning_to_begin(tiny):

@@ -44,13 +44,20 @@ class Agent(Protocol):
         """The deterministic policy; actions in [-1, 1]."""
         ...
 
+    def hold_policy(self) -> None:
+        """Let ``explore`` act with the policy of this moment until the next call, whatever is learned meanwhile.
+
+        The copy keeps its address, for a captured rollout reads it.
+        """
+        ...
+
     def explore(
         self,
         observation: Float[Tensor, "run batch obs"],
         goal: Float[Tensor, "run batch goal"],
         scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
-        """The policy with exploration noise, ``scale`` times the usual; actions in [-1, 1]."""
+        """The held policy with exploration noise, ``scale`` times the usual; actions in [-1, 1]."""
         ...
 
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
@@ -82,7 +89,7 @@ class Agent(Protocol):
         ...
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Copy tensors named as in ``parameters`` and ``state`` into place.
+        """Copy tensors named as in ``parameters`` and ``state`` into place, and hold the policy that they make.
 
         Raises:
             ValueError: If a tensor is missing or has another shape.

@@ -45,7 +45,7 @@ class DQN(ValueAgent):
         self.config, self.num_actions = config, num_actions
         self.net = StackedMLP((view.width, *config.hidden_sizes, num_actions))
         self.critics = self.net.init((num_runs, config.num_critics), generators.init)
-        self.target_critics = self.critics.clone()
+        self.target_critics, self._held_critics = self.critics.clone(), self.critics.clone()
         self.adam = make_adam(self.critics, config.learning_rate)
         tags = ("train/critic_loss", "train/q_mean")
         self._metrics = {tag: self.critics.new_zeros(num_runs) for tag in tags}
@@ -57,7 +57,20 @@ class DQN(ValueAgent):
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
         """The greedy action of the ensemble mean, one-hot in {-1, 1}."""
-        return self._one_hot(self._q(self.critics, self._seen(observation, goal)).mean(1).argmax(-1))
+        return self._act(self.critics, observation, goal)
+
+    def _act(
+        self,
+        critics: Float[Tensor, "run member parameter"],
+        observation: Float[Tensor, "run batch obs"],
+        goal: Float[Tensor, "run batch goal"],
+    ) -> Float[Tensor, "run batch act"]:
+        return self._one_hot(self._q(critics, self._seen(observation, goal)).mean(1).argmax(-1))
+
+    @torch.no_grad()
+    def hold_policy(self) -> None:
+        """Copy the critics, for ``explore`` to act with."""
+        self._held_critics.copy_(self.critics)
 
     @torch.no_grad()
     def explore(
@@ -66,8 +79,8 @@ class DQN(ValueAgent):
         goal: Float[Tensor, "run batch goal"],
         scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
-        """The greedy action, or with ``scale`` times the usual probability a random one."""
-        greedy, source = self.act(observation, goal), self.generators.explore
+        """The greedy action of the held critics, or with ``scale`` times the usual probability a random one."""
+        greedy, source = self._act(self._held_critics, observation, goal), self.generators.explore
         random = torch.rand(greedy.shape, device=greedy.device, generator=source) * 2 - 1
         chance = torch.rand(scale.shape, device=greedy.device, generator=source)
         return torch.where((chance < self.config.exploration * scale)[..., None], random, greedy)

@@ -54,6 +54,9 @@ class ZeroAgent:
         """Zeros."""
         return observation.new_zeros(*observation.shape[:-1], self.action_dim)
 
+    def hold_policy(self) -> None:
+        """Nothing: the policy never changes."""
+
     def explore(
         self,
         observation: Float[Tensor, "run batch obs"],

@@ -43,6 +43,7 @@ class TD3(ValueAgent):
         self.networks = make_networks(config, num_runs, view.width, action_dim, generators.init)
         self.learner: Update = PlainUpdate(self.networks, config, self.value_max)
         self._wants_fused = config.fused and self.device.type == "cuda"
+        self._held_actor = self.networks.actor.clone()
 
     def _fuse(self, batch_size: int) -> None:
         """Go over to the fused kernels, now that the batch size is known; say why if that cannot be."""
@@ -65,12 +66,27 @@ class TD3(ValueAgent):
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
         """The deterministic policy."""
+        return self._act(self.networks.actor, observation, goal)
+
+    def _act(
+        self,
+        actor: Float[Tensor, "run actor_parameter"],
+        observation: Float[Tensor, "run batch obs"],
+        goal: Float[Tensor, "run batch goal"],
+    ) -> Float[Tensor, "run batch act"]:
         parts, side = self.view.see(observation, goal)
-        action = self._policy(torch.cat(parts, -1))
+        action = self._policy(actor, torch.cat(parts, -1))
         return action if side is None else self.view.own_action(action, side)
 
-    def _policy(self, seen: Float[Tensor, "run batch input"]) -> Float[Tensor, "run batch act"]:
-        return self.networks.actor_net(self.networks.actor, seen).tanh()
+    def _policy(
+        self, actor: Float[Tensor, "run actor_parameter"], seen: Float[Tensor, "run batch input"]
+    ) -> Float[Tensor, "run batch act"]:
+        return self.networks.actor_net(actor, seen).tanh()
+
+    @torch.no_grad()
+    def hold_policy(self) -> None:
+        """Copy the actor, for ``explore`` to act with."""
+        self._held_actor.copy_(self.networks.actor)
 
     @torch.no_grad()
     def explore(
@@ -79,8 +95,8 @@ class TD3(ValueAgent):
         goal: Float[Tensor, "run batch goal"],
         scale: Float[Tensor, "run batch"],
     ) -> Float[Tensor, "run batch act"]:
-        """The policy with clipped Gaussian noise of ``scale`` times the usual deviation, clipped to the range."""
-        action, config = self.act(observation, goal), self.config
+        """The held policy with clipped Gaussian noise of ``scale`` times the usual deviation, clipped to the range."""
+        action, config = self._act(self._held_actor, observation, goal), self.config
         noise = torch.randn(action.shape, device=self.device, generator=self.generators.explore)
         clip = config.exploration_noise_clip
         noise = (noise * (config.exploration_noise * scale[..., None])).clamp(-clip, clip)
@@ -90,7 +106,7 @@ class TD3(ValueAgent):
     def values(self, observation: Float[Tensor, "run cand obs"], goal: Float[Tensor, "run cand goal"]) -> Estimate:
         """Mean and deviation over the online critics at the online policy's action, in minus steps."""
         networks, seen = self.networks, self._seen(observation, goal)
-        inputs = torch.cat([seen, self._policy(seen)], dim=-1)[:, None]
+        inputs = torch.cat([seen, self._policy(networks.actor, seen)], dim=-1)[:, None]
         return self._estimate(softplus(networks.critic_net(networks.critics, inputs)[..., 0]))
 
     # -- learning ----------------------------------------------------------------------------------------

@@ -52,6 +52,10 @@ class ValueAgent(ABC):
         return Estimate(steps.mean(1), steps.std(1, correction=0))
 
     @abstractmethod
+    def hold_policy(self) -> None:
+        """See ``Agent``."""
+
+    @abstractmethod
     def parameters(self) -> dict[str, Tensor]:
         """See ``Agent``."""
 
@@ -63,6 +67,7 @@ class ValueAgent(ABC):
         """Copy parameters, and the state if any of it is there."""
         own, state = self.parameters(), self.state()
         copy_into(own | state if state.keys() & tensors.keys() else own, tensors)
+        self.hold_policy()
 
 
 def adam_tensors(name: str, optimizer: torch.optim.Adam) -> dict[str, Tensor]:

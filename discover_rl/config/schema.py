@@ -64,6 +64,11 @@ class TrainConfig:
         batch_size: Transitions in an update.
         buffer_size: Transitions kept per run.
         learning_starts: Steps of uniformly random actions before learning begins.
+        learn_beside_rollout: Whether the updates of a round run beside its rollout instead of after it, as in
+            asynchronous actor-learners. They learn from what was stored before the round, so each episode is learned
+            from one round later, and none acts with what is learned meanwhile. Saves up to the time of the rollout on
+            CUDA where updates are captured (see ``cudagraphs``), most where a rollout leaves the device idle, as in
+            environments that are called step by step. On the CPU the updates come first: the same results, no faster.
         prior: Folder of a run in the same maze, with another body, whose critics say how relevant a goal is to the
             target instead of the own ones (see ``discover_rl/prior.py``); none if empty.
         num_candidates: Achieved goals among which the selector chooses, drawn anew each round from the whole buffer;
@@ -111,6 +116,7 @@ class TrainConfig:
     batch_size: int = 256
     buffer_size: int = 1_000_000
     learning_starts: int = 6_400
+    learn_beside_rollout: bool = False
     prior: str = ""
     num_candidates: int = 20_000
     after_goal: str = "random"

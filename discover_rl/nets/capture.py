@@ -1,4 +1,4 @@
-"""CUDA graphs: a function of tensors that is launched once instead of kernel by kernel."""
+"""CUDA graphs, a function of tensors that is launched once instead of kernel by kernel, and two such side by side."""
 
 import gc
 from collections.abc import Callable, Sequence
@@ -13,11 +13,16 @@ class Captured:
     draws random numbers only from ``generators``. What it does on the host (Python branches, counters) happens
     at capture only.
 
+    Graphs that share no tensor and no generator may be replayed at the same time: each is captured on a stream of its
+    own, and so has its own memory and workspaces.
+
     Args:
         function: What to run.
-        generators: Every generator that the function draws from.
+        generators: The generators that the function draws from. A replay sets the state of each on the device, drawn
+            from or not, so one that is drawn from elsewhere at the same time must not be among them.
         enabled: Whether to capture; ignored unless CUDA is there.
         warmups: Plain calls before the capture (they count as calls: training goes on during them).
+        priority: Of the kernels in the graph, as torch counts: lower numbers go first, 0 is the last.
     """
 
     def __init__(
@@ -26,6 +31,7 @@ class Captured:
         generators: Sequence[torch.Generator] = (),
         enabled: bool = True,
         warmups: int = 3,
+        priority: int = 0,
     ) -> None:
         self.function = function
         self.generators = [g for g in generators if g.device.type == "cuda"]
@@ -33,6 +39,8 @@ class Captured:
         self.warmups = warmups
         self.graph: torch.cuda.CUDAGraph | None = None
         self.calls = 0
+        # torch's own stream for captures is one for all graphs, and with it cuBLAS's workspace
+        self._stream = torch.cuda.Stream(priority=priority) if self.enabled else None
 
     def __call__(self) -> None:
         """Run the function once, whichever way."""
@@ -48,12 +56,12 @@ class Captured:
             self.__call__()
 
     def _warm_up(self) -> None:
-        # on a side stream, as torch wants it: libraries set up their workspaces for the stream of the capture
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
+        # on the stream of the capture, for which libraries set up their workspaces
+        assert self._stream is not None
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
             self.function()
-        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.current_stream().wait_stream(self._stream)
 
     def _capture(self) -> None:
         graph = torch.cuda.CUDAGraph()
@@ -63,9 +71,34 @@ class Captured:
         gc.collect()
         gc.disable()  # a graph finalised during a capture would spoil it
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, stream=self._stream):
                 self.function()
         finally:
             if collecting:
                 gc.enable()
         self.graph = graph
+
+
+def run_beside(first: Callable[[], None], second: Callable[[], None], stream: torch.cuda.Stream | None) -> None:
+    """Run ``first`` on the current stream and ``second`` beside it on another; without one, after it.
+
+    Both come after what was done before, and what is done afterwards comes after both. Neither may read or write what
+    the other writes, nor draw from a generator of the other. Whatever memory one of them frees is used again on the
+    stream that it was made on, so by itself or after both.
+
+    Args:
+        first: Should only put work into the queue of the device, e.g. replay a graph: ``second`` waits for its host
+            side.
+        second: What runs beside it.
+        stream: Where ``second`` runs.
+    """
+    if stream is None:
+        first()
+        second()
+        return
+    current = torch.cuda.current_stream(stream.device)
+    stream.wait_stream(current)
+    first()
+    with torch.cuda.stream(stream):
+        second()
+    current.wait_stream(stream)

@@ -102,6 +102,20 @@ def test_values_are_those_of_the_greedy_action_of_the_mean():
     torch.testing.assert_close(estimate.std, steps.std(1, correction=0))
 
 
+def test_exploring_follows_the_critics_that_were_held_last(batch):
+    agent, silent = make(exploration=0.0), torch.ones(2, 8)
+    held = agent.act(batch.observation, batch.goal)
+    before = agent.critics.clone()
+    agent.critics.mul_(-2)
+    learned = agent.act(batch.observation, batch.goal)
+    assert not learned.equal(held)
+    assert agent.explore(batch.observation, batch.goal, silent).equal(held)
+    agent.hold_policy()
+    assert agent.explore(batch.observation, batch.goal, silent).equal(learned)
+    agent.load({"critics": before})
+    assert agent.explore(batch.observation, batch.goal, silent).equal(held)
+
+
 def test_exploration_is_as_often_random_as_asked():
     agent = make(exploration=0.4)
     observation, goal = torch.zeros(2, 4000, OBS), torch.zeros(2, 4000, GOAL)

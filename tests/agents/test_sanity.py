@@ -39,6 +39,7 @@ def test_they_learn_nothing_and_keep_nothing(kind):
     number, vector = torch.ones(RUNS, 3, 5), torch.ones(RUNS, 3, 5, 2)
     made.update(Batch(vector, vector, vector, vector, number, number, number))
     made.load({})
+    made.hold_policy()
     assert made.parameters() == made.state() == made.metrics() == {}
     assert torch.equal(made.act(OBSERVATION, DESIRED), untaught.act(OBSERVATION, DESIRED))
 

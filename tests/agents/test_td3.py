@@ -481,6 +481,20 @@ def test_act_is_deterministic_and_equals_the_plain_network():
     assert not action.requires_grad
 
 
+def test_exploring_follows_the_policy_that_was_held_last():
+    agent, batch = make(), batch_of(0)
+    silent = torch.zeros(RUNS, BATCH)
+    held = agent.act(batch.observation, batch.goal)
+    agent.networks.actor.mul_(-2)
+    learned = agent.act(batch.observation, batch.goal)
+    assert not torch.allclose(learned, held)
+    assert torch.equal(agent.explore(batch.observation, batch.goal, silent), held)
+    agent.hold_policy()
+    assert torch.equal(agent.explore(batch.observation, batch.goal, silent), learned)
+    agent.load({name: tensor / -2 if name == "actor" else tensor for name, tensor in agent.parameters().items()})
+    assert torch.equal(agent.explore(batch.observation, batch.goal, silent), held)
+
+
 def test_exploring_stays_in_the_action_range_and_reaches_its_rim():
     agent, batch = make(exploration_noise=5.0, exploration_noise_clip=3.0), batch_of(0)
     scale = torch.ones(RUNS, BATCH)
@@ -492,6 +506,7 @@ def test_exploring_stays_in_the_action_range_and_reaches_its_rim():
 def test_exploration_noise_is_clipped():
     agent, batch = make(exploration_noise=5.0, exploration_noise_clip=0.3), batch_of(0)
     agent.networks.actor.zero_()  # the policy says 0
+    agent.hold_policy()
     actions = agent.explore(batch.observation, batch.goal, torch.ones(RUNS, BATCH))
     assert actions.abs().max().item() == pytest.approx(0.3)
 
@@ -499,6 +514,7 @@ def test_exploration_noise_is_clipped():
 def test_scale_multiplies_the_deviation_of_each_episode():
     agent, batch = make(exploration_noise=0.1, exploration_noise_clip=0.9), batch_of(0)
     agent.networks.actor.zero_()
+    agent.hold_policy()
     scale = torch.linspace(0, 2, RUNS * BATCH).view(RUNS, BATCH)
     drawn = torch.stack([agent.explore(batch.observation, batch.goal, scale) for _ in range(400)])
     deviation = drawn.std(dim=(0, 3), correction=0)

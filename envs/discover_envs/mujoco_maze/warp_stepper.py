@@ -28,7 +28,8 @@ class WarpStepper:
     """Worlds of MuJoCo Warp. On its CPU device it does the same, slowly, for tests.
 
     The solver's loop is a conditional node of the graph, so the graph cannot be captured again inside one of
-    torch's; it is launched on a stream of its own that waits for torch's current stream and is waited for.
+    torch's; it is launched on a stream of its own that waits for torch's current stream and is waited for. What else is
+    on the device has lower priority: a step is many small kernels, each of which would wait for one of the others.
 
     Args:
         model: The model.
@@ -48,7 +49,7 @@ class WarpStepper:
             print("MuJoCo Warp compiles its kernels at first use, which takes a minute or so", file=sys.stderr)
         index = torch.cuda.current_device() if device.type == "cuda" and device.index is None else device.index
         self._device = wp.device_from_torch(torch.device(device.type, index))  # Warp wants the number
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._stream = torch.cuda.Stream(device, priority=-1) if device.type == "cuda" else None
         self._warp_stream = wp.stream_from_torch(self._stream) if self._stream is not None else None
         with self._on_stream(), wp.ScopedDevice(self._device):
             self._model = mjw.put_model(model)
