@@ -47,8 +47,9 @@ def close(one, other, start, bound=1e-3):
     ],
     ids=str,
 )
-# in TF32 the two differ as far as either differs from float32
-@pytest.mark.parametrize(("precision", "bound"), [("highest", 1e-3), ("high", 0.2)])
+# in float32 the plain update is itself 1.4e-3 away from what it comes to in float64; in TF32 the two differ as far as
+# either differs from float32
+@pytest.mark.parametrize(("precision", "bound"), [("highest", 5e-3), ("high", 0.2)])
 def test_the_compiled_kernels_compute_what_the_plain_update_computes(
     twins, matmul_precision, hidden_sizes, widths, batch_size, num_runs, policy_delay, precision, bound
 ):
@@ -73,14 +74,13 @@ def test_the_compiled_kernels_compute_what_the_plain_update_computes(
 def test_trainers_with_and_without_the_kernels_agree_on_their_first_updates(tiny, held, matmul_precision):
     pytest.importorskip("triton")
     fused, plain = (Trainer(on_cuda(tiny, fused=fused, cudagraphs=False)) for fused in (True, False))
-    for trainer, is_plain in ((fused, False), (plain, True)):
-        assert isinstance(trainer.agent, TD3)
-        assert isinstance(trainer.agent.learner, PlainUpdate) == is_plain
     start = held(plain)
-    for trainer in (fused, plain):
+    for trainer, is_plain in ((fused, False), (plain, True)):
         for _ in range(2):  # learning starts in the second
             trainer.train_round()
         trainer.log_row()
+        assert isinstance(trainer.agent, TD3)
+        assert isinstance(trainer.agent.learner, PlainUpdate) == is_plain
     close(held(plain), held(fused), start, bound=1e-2)
 
 
