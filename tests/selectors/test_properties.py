@@ -89,6 +89,7 @@ def test_with_ties_each_pool_takes_its_best_valid_candidate(drawn):
 @given(seeds, st.integers(4, 30), st.integers(1, 4), st.booleans())
 def test_the_order_of_the_candidates_does_not_matter(seed, cand, num_envs, standardise):
     candidates, at = random_candidates(seed, (), cand), state(seed, ())
+    assume(candidates.valid.sum() != 2)  # two standardised values are 1 and -1, so that terms cancel: a tie
     order = torch.randperm(cand, generator=torch.Generator().manual_seed(seed))
     shuffled = map_fields(lambda field: field[order], candidates)
     for selector in (Discover(standardise=standardise, target_share=0.0), Oracle(pick="top")):
