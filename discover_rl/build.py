@@ -156,7 +156,8 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
     """Build the agent whose configuration this is.
 
     Raises:
-        ValueError: If the type of the configuration is unknown, or the agent is not one for these actions.
+        ValueError: If the type of the configuration is unknown, or the agent is not one for these actions, or the view
+            that the environment offers is none.
     """
     generators = sources.generators
     discrete = getattr(env, "discrete_actions", False)
@@ -169,11 +170,12 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
         )
     draws = Generators(generators["init"], generators["explore"], generators["learn"])
     shape = num_runs, env.action_dim
+    view = make_view(env)
     match config:
         case TD3Config():
-            return TD3(config, *shape, env.terminate_on_success, draws, getattr(env, "view", None) or make_view(env))
+            return TD3(config, *shape, env.terminate_on_success, draws, view)
         case DQNConfig():
-            return DQN(config, *shape, env.terminate_on_success, draws, make_view(env))
+            return DQN(config, *shape, env.terminate_on_success, draws, view)
         case ZeroConfig():
             return ZeroAgent(num_runs, env.action_dim, generators["explore"])
         case RandomConfig():
@@ -182,10 +184,33 @@ def make_agent(config: Any, env: Environment, num_runs: int, sources: RandomSour
 
 
 def make_view(env: Environment) -> View:
-    """Observation and goal side by side, to the scales of the environment if it has any."""
+    """What the environment wants networks to see, else observation and goal side by side, to its scales if it has any.
+
+    Raises:
+        ValueError: If what the environment offers is no view, or not as wide as it says, or its actions are discrete.
+    """
+    view = getattr(env, "view", None)
+    if view is not None:
+        _check_view(view, env)
+        return view
     observation_scale = getattr(env, "observation_scale", None)
     scales = None if observation_scale is None else (observation_scale, getattr(env, "goal_scale"))  # noqa: B009
     return PlainView(env.observation_dim, env.goal_space.dim, scales)
+
+
+def _check_view(view: object, env: Environment) -> None:
+    what = f"the view of {type(env).__name__}"
+    if not isinstance(view, View):
+        raise ValueError(
+            f"{what} must have width, see, seen_action and own_action (discover_rl.goals.View); got {view!r}"
+        )
+    if getattr(env, "discrete_actions", False):
+        raise ValueError(f"{what} turns actions, and these are discrete, which cannot be turned; leave the view out")
+    observation = torch.zeros(1, env.observation_dim, device=env.device)
+    seen = view.see(observation, env.targets()[:1])
+    width = sum(part.shape[-1] for part in seen.parts)
+    if width != view.width:
+        raise ValueError(f"{what} is said to be {view.width} columns wide, and has {width}; set its width to {width}")
 
 
 def validate(config: TrainConfig) -> None:

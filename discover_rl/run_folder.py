@@ -52,7 +52,7 @@ CONFIG, VERSIONS, METRICS = "config.yaml", "versions.json", "metrics.csv"
 MODEL, CHECKPOINT, CURRICULUM = "model.safetensors", "checkpoint.safetensors", "curriculum.safetensors"
 
 FILES, LOCK = "files", ".lock"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Of a run folder; older ones are read too. 0, without a number, had no ``files/`` and no ``curriculum.safetensors``;
 up to 1, networks saw x and y of MuJoCo mazes in cells."""
 
@@ -291,7 +291,8 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
 
     Raises:
         ValueError: If the folder is not one of a run, or of a newer format, or its configuration does not fit this
-            version.
+            version, or its maze is another one in this version (``REDRAWN`` of the environment's settings: the first
+            format of folders, by layout, in which a maze is as it is now).
     """
     found = _format_of(run_dir)
     path = run_dir / CONFIG
@@ -310,6 +311,12 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
     config = config_from_node(node)
     if found < 2 and hasattr(config.env, "xy_scale"):
         config.env = dataclasses.replace(config.env, xy_scale=config.env.cell_size)
+    layout = getattr(config.env, "layout", None)
+    if found < getattr(config.env, "REDRAWN", {}).get(layout, 0):
+        raise ValueError(
+            f"{run_dir}: its maze {layout!r} has been drawn anew since, with another start; train again, or use the "
+            "version of discover_rl that wrote the folder"
+        )
     return config
 
 

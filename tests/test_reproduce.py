@@ -137,7 +137,7 @@ def test_a_run_of_the_first_format_goes_on(tmp_path):
 
 @pytest.mark.parametrize(("version", "scale"), [(1, 2.5), (FORMAT_VERSION, 0.0)])
 def test_before_format_2_networks_saw_mujoco_mazes_in_cells(tiny, tmp_path, version, scale):
-    env = AntMazeConfig(cell_size=2.5)
+    env = AntMazeConfig(layout="umaze", cell_size=2.5)
     save_config(tmp_path, dataclasses.replace(tiny(1), env=env), torch.device("cpu"))
     stored = OmegaConf.load(tmp_path / CONFIG)
     del stored.env["xy_scale"]
@@ -147,11 +147,25 @@ def test_before_format_2_networks_saw_mujoco_mazes_in_cells(tiny, tmp_path, vers
     assert load_config(tmp_path).env == dataclasses.replace(env, xy_scale=scale)
 
 
+@pytest.mark.parametrize("layout", ["plain", "umaze"])
+def test_a_maze_that_was_drawn_anew_is_not_taken_for_the_one_of_an_older_run(tiny, tmp_path, layout):
+    env = AntMazeConfig(layout=layout)
+    save_config(tmp_path, dataclasses.replace(tiny(1), env=env), torch.device("cpu"))
+    assert load_config(tmp_path).env == env
+    found = json.loads((tmp_path / VERSIONS).read_text())
+    (tmp_path / VERSIONS).write_text(json.dumps({**found, "format_version": 2}))
+    if layout == "umaze":
+        assert load_config(tmp_path).env == env
+    else:
+        with pytest.raises(ValueError, match=r"its maze 'plain' has been drawn anew since"):
+            load_config(tmp_path)
+
+
 def test_a_folder_of_a_later_format_is_refused(tiny, tmp_path):
     train(tiny(2), tmp_path)
     found = json.loads((tmp_path / VERSIONS).read_text())
     (tmp_path / VERSIONS).write_text(json.dumps({**found, "format_version": FORMAT_VERSION + 1}))
-    with pytest.raises(ValueError, match=r"is a run folder of format 3; this version of discover_rl reads up to 2"):
+    with pytest.raises(ValueError, match=r"is a run folder of format 4; this version of discover_rl reads up to 3"):
         load_config(tmp_path)
 
 

@@ -27,7 +27,7 @@ class DQN(ValueAgent):
         num_actions: Number of actions.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
-        view: What networks see of observations and goals; from one side only, for actions are choices.
+        view: What networks see of observations and goals, from one side.
     """
 
     batch_multiple = 1

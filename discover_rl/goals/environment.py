@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from discover_rl.goals.space import GoalSpace
+from discover_rl.goals.view import View
 
 
 class Step(NamedTuple):
@@ -95,6 +96,16 @@ class Scaled(Protocol):
 
     observation_scale: Float[Tensor, "obs"]
     goal_scale: Float[Tensor, "goal"]
+
+
+class Viewed(Protocol):
+    """Optional: an environment whose networks see something else than observation and goal side by side.
+
+    Attributes:
+        view: What they see, and how actions look from there.
+    """
+
+    view: View
 
 
 class Monitored(Protocol):

@@ -29,6 +29,9 @@ class Retargeted:
         env: The environment; its own reset must have been called.
         space: The goal space.
         target: See ``target_draw``; None keeps the environment's own targets.
+
+    Raises:
+        ValueError: If the environment has a view of its own goals (see ``View``) and the goal space has others.
     """
 
     def __init__(self, env: Environment, space: GoalSpace, target: Any) -> None:  # noqa: ANN401 - see target_draw
@@ -61,8 +64,14 @@ class Retargeted:
             **({"draw": self._draw_map} if same >= 2 else {}),
         }
         if same == self.goal_space.dim:
-            offers |= {"cell_map": self._cell_map, "state_at": None}
+            offers |= {"cell_map": self._cell_map, "state_at": None, "view": None}
             offers |= {} if self._draw else {"distance_to_target": None}
+        elif hasattr(self.env, "view"):
+            raise ValueError(
+                f"{type(self.env).__name__} shows networks where its own goals lie, and goal_space has others "
+                f"({self.goal_space.dim} coordinates); switch its view off (the ant's by env.egocentric=false), or "
+                "leave goal_space out"
+            )
         for name, changed in offers.items():
             if hasattr(self.env, name):
                 setattr(self, name, changed or getattr(self.env, name))

@@ -75,7 +75,7 @@ class PlainView:
     def seen_action(
         self, action: Float[Tensor, "*lead act"], side: Int64[Tensor, "*lead"]
     ) -> Float[Tensor, "*lead act"]:
-        """The action itself: there is one side."""
+        """The action itself, for the contract: there is one side."""
         del side
         return action
 

@@ -48,8 +48,8 @@ class Family:
         }
 
 
-# cells, walls and success radius of the ant mazes of arXiv 2505.19850; the others are those of Gymnasium-Robotics
-PUBLISHED = {"cell_size": 5.0, "wall_height": 5.0, "success_radius": 0.5}
+# of the ant mazes of arXiv 2505.19850; UMaze to Giant have those of Gymnasium-Robotics, the defaults
+PUBLISHED_SIZES = {"cell_size": 5.0, "wall_height": 5.0, "success_radius": 0.5}
 
 
 def _timed(layout: str, max_episode_steps: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -89,13 +89,13 @@ FAMILIES = (
         200,
         {
             "": {},
-            "Plain": _timed("plain", 150, **PUBLISHED),
-            "SquareSparse": _timed("square_sparse", 250, **PUBLISHED),
-            "BigSquareSparse": _timed("big_square_sparse", 350, **PUBLISHED),
-            "LargePlain": _timed("large_plain", 350, **PUBLISHED),
-            "LongHorizon": _timed("long_horizon", 500, **PUBLISHED),
-            "Huge": _timed("huge", 500, **PUBLISHED),
-            "SSparse": _timed("s_sparse", 500, **PUBLISHED),
+            "Plain": _timed("plain", 150, **PUBLISHED_SIZES),
+            "SquareSparse": _timed("square_sparse", 250, **PUBLISHED_SIZES),
+            "BigSquareSparse": _timed("big_square_sparse", 350, **PUBLISHED_SIZES),
+            "LargePlain": _timed("large_plain", 350, **PUBLISHED_SIZES),
+            "LongHorizon": _timed("long_horizon", 500, **PUBLISHED_SIZES),
+            "Huge": _timed("huge", 1000, **PUBLISHED_SIZES),
+            "SSparse": _timed("s_sparse", 1000, **PUBLISHED_SIZES),
             "UMaze": _timed("umaze", 700, wall_height=2.0),
             "Medium": _timed("medium", 1000, wall_height=2.0),
             "Large": _timed("large", 1000, wall_height=2.0),

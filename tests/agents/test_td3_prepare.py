@@ -7,7 +7,7 @@ import torch
 
 from discover_rl.agents import TD3Config
 from discover_rl.agents.td3_update import Minibatches, prepare
-from discover_rl.goals import PlainView
+from discover_rl.goals import PlainView, Seen
 from discover_rl.replay import Batch
 
 RUNS, COUNT, BATCH = 3, 4, 50
@@ -44,6 +44,31 @@ def test_inputs_are_observation_goal_action_and_zeros_up_to_a_multiple_of_four(o
     assert minibatches.inputs[..., obs + goal : obs + goal + act].equal(batches.action)
     assert minibatches.next_inputs[..., :obs].equal(batches.next_observation)
     assert not minibatches.next_inputs[..., obs + goal :].any()  # the target policy writes its action there
+
+
+class TwoSided(PlainView):
+    """Where the first number is negative all is seen with its sign turned round."""
+
+    def see(self, observation, goal):
+        side = (observation[..., 0] < 0).long()
+        sign = 1 - 2 * side[..., None]
+        return Seen((observation * sign, goal * sign), side)
+
+    def seen_action(self, action, side):
+        return action * (1 - 2 * side[..., None])
+
+
+def test_states_and_actions_are_learnt_from_as_the_view_has_them():
+    batches = batches_of(3, 2, 2)
+    minibatches = prepared(batches, view=TwoSided(3, 2))
+    sign, next_sign = (x[..., :1].sign() for x in (batches.observation, batches.next_observation))
+    assert minibatches.inputs[..., :7].equal(
+        sign * torch.cat([batches.observation, batches.goal, batches.action], dim=-1)
+    )
+    assert minibatches.next_inputs[..., :5].equal(
+        next_sign * torch.cat([batches.next_observation, batches.goal], dim=-1)
+    )
+    assert (sign != next_sign).any()
 
 
 def test_inputs_are_copies():

@@ -64,6 +64,17 @@ def test_maps_are_for_goals_that_are_places(space, target, missing):
     assert offered(point(target, space)) == [name for name in OFFERS if name not in missing]
 
 
+@pytest.mark.parametrize(("space", "target"), [(None, [3.0, 1.0]), (BoxGoals([0, 1], 0.3), None)])
+def test_a_view_stays_where_goals_are_the_environments_own(space, target):
+    env = make_environment(AntMazeConfig(num_threads=1, egocentric=True), 2, CPU, 0, space, target)
+    assert isinstance(env, Retargeted) and env.view is env.env.view  # type: ignore[attr-defined]
+
+
+def test_a_view_of_other_goals_is_refused():
+    with pytest.raises(ValueError, match=r"goal_space has others \(1 coordinates\); switch its view off"):
+        make_environment(AntMazeConfig(num_threads=1, egocentric=True), 2, CPU, 0, BoxGoals([2], 0.1), [1.0])
+
+
 def test_the_scale_of_goals_is_that_of_what_they_are_made_of():
     env = make_environment(AntMazeConfig(num_threads=1, xy_scale=4.0), 2, CPU, 0, BoxGoals([0, 15], 0.5), [3.0, 1.0])
     assert env.goal_scale.tolist() == [4.0, env.observation_scale[15].item()]  # type: ignore[attr-defined]

@@ -48,11 +48,10 @@ class AntView:
             motors.append([2 * MOTOR_LEGS.index(leg) + part for leg in legs for part in range(2)])
             signs.append([-1.0 if mirrored else 1.0, 1.0] * NUM_LEGS)
         self._joints = torch.tensor(joints, device=device)
-        self._joint_signs = (torch.tensor(signs) * ankle[torch.tensor(joints)]).to(device)
+        self._signs = (torch.tensor(signs) * ankle[torch.tensor(joints)]).to(device)
         self._motors = torch.tensor(motors, device=device)
         self._motors_back = self._motors.argsort(1)
-        self._motor_signs = self._joint_signs
-        self._motor_signs_back = self._motor_signs.gather(1, self._motors_back)
+        self._signs_back = self._signs.gather(1, self._motors_back)
 
     def see(self, observation: Float[Tensor, "*lead obs"], goal: Float[Tensor, "*lead goal"]) -> Seen:
         """See ``View``."""
@@ -86,7 +85,7 @@ class AntView:
             # what turns is mirrored the other way round
             *(spin_front * mirror, spin_left, spin[..., 2] * mirror),
         )
-        order, signs = self._joints[side], self._joint_signs[side]
+        order, signs = self._joints[side], self._signs[side]
         angles, rates = (seen[..., start : start + 8].gather(-1, order) * signs for start in (7, VELOCITY + 6))
         return Seen((torch.stack(columns, -1), angles, rates), side)
 
@@ -94,13 +93,13 @@ class AntView:
         self, action: Float[Tensor, "*lead act"], side: Int64[Tensor, "*lead"]
     ) -> Float[Tensor, "*lead act"]:
         """See ``View``."""
-        return action.gather(-1, self._motors[side]) * self._motor_signs[side]
+        return action.gather(-1, self._motors[side]) * self._signs[side]
 
     def own_action(
         self, action: Float[Tensor, "*lead act"], side: Int64[Tensor, "*lead"]
     ) -> Float[Tensor, "*lead act"]:
         """See ``View``."""
-        return action.gather(-1, self._motors_back[side]) * self._motor_signs_back[side]
+        return action.gather(-1, self._motors_back[side]) * self._signs_back[side]
 
 
 def _along(

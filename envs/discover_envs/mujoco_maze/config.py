@@ -22,6 +22,9 @@ class MujocoMazeConfig:
     """
 
     GOALS: ClassVar[tuple[str, ...]] = ("xy", "full_state")
+    REDRAWN: ClassVar[dict[str, int]] = dict.fromkeys(
+        ("plain", "square_sparse", "big_square_sparse", "large_plain", "long_horizon"), 3
+    )
 
     name: str = "mujoco_maze"
     """Name of the environment; leave it."""

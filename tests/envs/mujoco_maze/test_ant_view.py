@@ -175,7 +175,7 @@ def test_actions_go_to_and_fro(maze):
 
 
 def test_an_agent_learns_and_acts_in_the_view_of_its_environment():
-    overrides = ["experiment=ant_small", "env.egocentric=true", "env.num_threads=1", "device=cpu"]
+    overrides = ["experiment=ant_small", "env.num_threads=1", "device=cpu"]
     small = ["num_envs=2", "learning_starts=0", "gradient_steps=4", "batch_size=16", "num_candidates=10"]
     trainer = Trainer(composed([*overrides, *small, "buffer_size=2000"]))
     view = trainer.env.view  # type: ignore[attr-defined]
@@ -187,7 +187,7 @@ def test_an_agent_learns_and_acts_in_the_view_of_its_environment():
     rng = np.random.default_rng(2)
     one = some_situation(rng)
     other = one.legs_counted_from(3)
-    acted = []
+    acted, valued = [], []
     for situation in (one, other):
         qpos, qvel, _ = situation.state()
         observation = torch.tensor(np.concatenate([qpos, qvel]), dtype=torch.float32)
@@ -196,7 +196,9 @@ def test_an_agent_learns_and_acts_in_the_view_of_its_environment():
         assert isinstance(found, Seen) and found.side is not None
         action = trainer.agent.act(observation[None, None], goal[None, None])[0, 0]
         acted.append(view.seen_action(action, found.side))
+        valued.append(trainer.agent.values(observation[None, None], goal[None, None]).mean)
     torch.testing.assert_close(*acted, atol=1e-4, rtol=0)
+    torch.testing.assert_close(*valued, atol=1e-3, rtol=0)
 
 
 def test_only_goals_that_are_places_can_be_ahead():
