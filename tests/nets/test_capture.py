@@ -37,7 +37,7 @@ def test_without_a_stream_one_comes_after_the_other():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_two_graphs_run_beside_each_other_and_what_follows_waits_for_both():
+def test_two_graphs_compute_beside_each_other_what_they_compute_alone():
     made = torch.ones(2048, 2048, device="cuda")
     products = [torch.zeros_like(made) for _ in range(2)]
     generators = [torch.Generator("cuda").manual_seed(seed) for seed in range(2)]
@@ -65,7 +65,7 @@ def test_two_graphs_run_beside_each_other_and_what_follows_waits_for_both():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_each_graph_is_captured_on_a_stream_of_its_own():
+def test_graphs_are_captured_on_streams_of_their_own():
     graphs = [Captured(lambda: None, priority=priority) for priority in (0, 0, -1)]
     streams = [graph._stream for graph in graphs]
     assert None not in streams
