@@ -44,6 +44,8 @@ class TD3(ValueAgent):
         self.learner: Update = PlainUpdate(self.networks, config, self.value_max)
         self._wants_fused = config.fused and self.device.type == "cuda"
         self._held_actor = self.networks.actor.clone()
+        # a name for the actor itself where nothing is averaged
+        self._policy_parameters = self.networks.actor.clone() if config.policy_average else self.networks.actor
 
     def _fuse(self, batch_size: int) -> None:
         """Go over to the fused kernels, now that the batch size is known; say why if that cannot be."""
@@ -65,8 +67,8 @@ class TD3(ValueAgent):
     def act(
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]
     ) -> Float[Tensor, "run batch act"]:
-        """The deterministic policy."""
-        return self._act(self.networks.actor, observation, goal)
+        """The deterministic policy: the actor, or the average of it that ``policy_average`` asks for."""
+        return self._act(self._policy_parameters, observation, goal)
 
     def _act(
         self,
@@ -127,6 +129,8 @@ class TD3(ValueAgent):
         minibatches = prepare(batches, self.view, self.config, bounded, self.generators.learn)
         for first in range(0, count, delay):
             self.learner(minibatches, first)
+        if self.config.policy_average:
+            self._policy_parameters.lerp_(self.networks.actor, 1 - (1 - self.config.policy_average) ** count)
 
     @torch.no_grad()
     def settle(self, mastery: Float[Tensor, "run"]) -> None:
@@ -145,8 +149,9 @@ class TD3(ValueAgent):
         return self.learner.metrics()
 
     def parameters(self) -> dict[str, Tensor]:
-        """Online actor (run, parameter) and critics (run, member, parameter)."""
-        return {"actor": self.networks.actor, "critics": self.networks.critics}
+        """Online actor (run, parameter), critics (run, member, parameter), and the policy if it is an average."""
+        online = {"actor": self.networks.actor, "critics": self.networks.critics}
+        return online | ({"policy": self._policy_parameters} if self.config.policy_average else {})
 
     def state(self) -> dict[str, Tensor]:
         """Targets and Adam's moments."""

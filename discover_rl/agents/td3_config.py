@@ -27,6 +27,9 @@ class TD3Config:
             beyond ±tanh(2) = ±0.964; it grows from 0 there to this at ±1. At the bounds tanh is flat, and an actor
             all of whose actions are there hardly learns any more. Some 1e-4 keep it alive, and leave actions near
             their bounds where the critics want them there.
+        policy_average: Rate, per critic update, at which the policy that is evaluated and saved follows the actor: with
+            1e-4 it is an average over some 10,000 updates. An actor that has much to learn forgets now and then what
+            it could; the average of its parameters does so less. 0 evaluates the actor itself.
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
@@ -54,6 +57,7 @@ class TD3Config:
     target_noise_clip: float = 0.5
     actor_noise: float = 0.2
     saturation_penalty: float = 0.0
+    policy_average: float = 0.0
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2
@@ -76,6 +80,8 @@ class TD3Config:
             raise ValueError(f"agent.gamma must lie strictly between 0 and 1, got {self.gamma}")
         if not 0 < self.tau <= 1:
             raise ValueError(f"agent.tau must lie in (0, 1], got {self.tau}")
+        if not 0 <= self.policy_average <= 1:
+            raise ValueError(f"agent.policy_average must lie in [0, 1], got {self.policy_average}")
         for key in ("learning_rate", "mastered_learning_rate"):
             if not getattr(self, key) > 0:
                 raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")

@@ -495,6 +495,40 @@ def test_exploring_follows_the_policy_that_was_held_last():
     assert torch.equal(agent.explore(batch.observation, batch.goal, silent), held)
 
 
+def test_the_policy_that_acts_is_an_average_over_updates_and_exploring_follows_the_actor():
+    agent, batch = make(policy_average=0.1, policy_delay=2), batch_of(0)
+    silent = torch.zeros(RUNS, BATCH)
+    policy = agent.networks.actor.clone()
+    assert torch.equal(agent.parameters()["policy"], policy)
+    for seed in range(3):
+        agent.update(pair(seed))
+        policy = policy.lerp(agent.networks.actor, 1 - 0.9**2)  # two updates at once
+    torch.testing.assert_close(agent.parameters()["policy"], policy)
+    agent.hold_policy()
+    explored, acted = agent.explore(batch.observation, batch.goal, silent), agent.act(batch.observation, batch.goal)
+    assert not torch.allclose(explored, acted)
+    agent.networks.actor.copy_(policy)
+    agent.hold_policy()
+    torch.testing.assert_close(agent.explore(batch.observation, batch.goal, silent), acted)
+
+
+def test_an_averaged_policy_comes_back_with_the_parameters():
+    agent, batch = make(policy_average=0.5), batch_of(0)
+    agent.update(pair(0))
+    other = make(policy_average=0.5)
+    other.load(agent.parameters())
+    assert torch.equal(other.act(batch.observation, batch.goal), agent.act(batch.observation, batch.goal))
+
+
+def test_without_an_average_the_actor_itself_acts():
+    agent, batch = make(), batch_of(0)
+    agent.update(pair(0))
+    agent.hold_policy()
+    silent = torch.zeros(RUNS, BATCH)
+    assert "policy" not in agent.parameters()
+    assert torch.equal(agent.act(batch.observation, batch.goal), agent.explore(batch.observation, batch.goal, silent))
+
+
 def test_exploring_stays_in_the_action_range_and_reaches_its_rim():
     agent, batch = make(exploration_noise=5.0, exploration_noise_clip=3.0), batch_of(0)
     scale = torch.ones(RUNS, BATCH)
@@ -629,6 +663,7 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
         ({"tau": 0.0}, r"agent.tau must lie in \(0, 1\]"),
         ({"tau": 1.5}, r"agent.tau must lie in \(0, 1\]"),
         ({"learning_rate": 0.0}, "agent.learning_rate must be positive"),
+        ({"policy_average": 1.5}, "agent.policy_average must lie in .0, 1., got 1.5"),
         ({"target_noise": -0.1}, "agent.target_noise must not be negative"),
         ({"target_noise_clip": -0.1}, "agent.target_noise_clip must not be negative"),
         ({"actor_noise": -0.1}, "agent.actor_noise must not be negative"),
