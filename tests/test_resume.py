@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from discover_envs.point_maze import PointMazeConfig
+from discover_rl.agents import TD3Config
 from discover_rl.checkpoint import load_checkpoint, load_note
 from discover_rl.config import HindsightConfig
 from discover_rl.report import read_metrics
@@ -62,6 +63,17 @@ def test_a_resume_is_exact_where_learning_lags_a_round(tiny, held, differing, tm
         trainer = train(tiny(rounds, **settings), tmp_path / "parts", resume=rounds > 2)
     assert differing(held(through), held(trainer)) == []
     assert table(tmp_path / "parts") == table(tmp_path / "through")
+
+
+def test_a_resume_is_exact_where_the_policy_is_an_average(tiny, held, differing, tmp_path):
+    agent = TD3Config(hidden_sizes=[16, 16], num_critics=3, actor_critics=2, policy_average=0.05)
+    through = train(tiny(4, agent=agent), tmp_path / "through")
+    for rounds in (2, 4):
+        trainer = train(tiny(rounds, agent=agent), tmp_path / "parts", resume=rounds > 2)
+    assert differing(held(through), held(trainer)) == []
+    assert not held(through)["policy"].equal(held(through)["actor"])
+    loaded, _ = load_checkpoint(tmp_path / "parts" / MODEL, torch.device("cpu"))
+    assert loaded["policy"].equal(held(through)["policy"])
 
 
 def test_resuming_twice_equals_training_through(tiny, held, differing, tmp_path, walk):
