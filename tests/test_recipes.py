@@ -95,7 +95,7 @@ def test_the_paper_has_its_published_numbers():
         ("5d", "rand_5d_4h.npz", 6e5),
         ("6d", "generated", 1e6),
         ("8d", "generated", 1e6),
-        ("10d", "generated", 1e6),
+        ("10d", "generated", 2e6),
         ("cross", "cross", 6e5),
         ("misleading", "misleading", 6e5),
     ],

@@ -1,6 +1,7 @@
 """TD3 (Fujimoto et al. 2018, arXiv 1802.09477) with an ensemble of goal-conditioned critics, many runs at once."""
 
 import warnings
+from collections.abc import Mapping
 from importlib.util import find_spec
 
 import torch
@@ -15,6 +16,9 @@ from discover_rl.agents.value_agent import ValueAgent, adam_tensors
 from discover_rl.goals import View
 from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
+
+WARM_UP = 10.0
+"""The average of the policy looks back over the n-th part of all updates, n being this."""
 
 
 class TD3(ValueAgent):
@@ -130,7 +134,13 @@ class TD3(ValueAgent):
         for first in range(0, count, delay):
             self.learner(minibatches, first)
         if self.config.policy_average:
-            self._policy_parameters.lerp_(self.networks.actor, 1 - (1 - self.config.policy_average) ** count)
+            self._average_policy(count)
+
+    def _average_policy(self, count: int) -> None:
+        """Let the policy follow the actor; at first, when actors change fast, over a tenth of all updates so far."""
+        updates = self.networks.critic_adam.state[self.networks.critics]["step"]
+        rate = (WARM_UP / (WARM_UP + updates)).clamp_min(self.config.policy_average)
+        self._policy_parameters.lerp_(self.networks.actor, 1 - (1 - rate) ** count)
 
     @torch.no_grad()
     def settle(self, mastery: Float[Tensor, "run"]) -> None:
@@ -152,6 +162,10 @@ class TD3(ValueAgent):
         """Online actor (run, parameter), critics (run, member, parameter), and the policy if it is an average."""
         online = {"actor": self.networks.actor, "critics": self.networks.critics}
         return online | ({"policy": self._policy_parameters} if self.config.policy_average else {})
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """See ``Agent``. Runs of before there was an average acted with their actor."""
+        super().load({"policy": tensors["actor"]} | dict(tensors) if "actor" in tensors else tensors)
 
     def state(self) -> dict[str, Tensor]:
         """Targets and Adam's moments."""

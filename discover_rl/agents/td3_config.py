@@ -28,8 +28,8 @@ class TD3Config:
             all of whose actions are there hardly learns any more. Some 1e-4 keep it alive, and leave actions near
             their bounds where the critics want them there.
         policy_average: Rate, per critic update, at which the policy that is evaluated and saved follows the actor: with
-            1e-4 it is an average over some 10,000 updates. An actor that has much to learn forgets now and then what
-            it could; the average of its parameters does so less. 0 evaluates the actor itself.
+            1e-3 it is an average over some 1,000 updates. An actor that goes on learning forgets now and then what it
+            could; the average of its parameters hardly does. Exploring follows the actor. 0 evaluates the actor itself.
         exploration_noise: Deviation of the noise on actions in the rollout.
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all.
@@ -57,7 +57,7 @@ class TD3Config:
     target_noise_clip: float = 0.5
     actor_noise: float = 0.2
     saturation_penalty: float = 0.0
-    policy_average: float = 0.0
+    policy_average: float = 1e-3
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2

@@ -12,6 +12,7 @@ from discover_rl.replay import Batch
 
 RUNS, OBS, ACT, GOAL, BATCH = 3, 2, 2, 1, 8
 SMALL = {  # whatever the defaults are
+    "policy_average": 0.0,
     "hidden_sizes": [16],
     "num_critics": 3,
     "actor_critics": 2,
@@ -496,13 +497,14 @@ def test_exploring_follows_the_policy_that_was_held_last():
 
 
 def test_the_policy_that_acts_is_an_average_over_updates_and_exploring_follows_the_actor():
-    agent, batch = make(policy_average=0.1, policy_delay=2), batch_of(0)
+    agent, batch = make(policy_average=0.6, policy_delay=2), batch_of(0)
     silent = torch.zeros(RUNS, BATCH)
     policy = agent.networks.actor.clone()
     assert torch.equal(agent.parameters()["policy"], policy)
-    for seed in range(3):
+    rates = [10 / 12, 10 / 14, 10 / 16, 0.6, 0.6]  # faster at first
+    for seed, rate in enumerate(rates):
         agent.update(pair(seed))
-        policy = policy.lerp(agent.networks.actor, 1 - 0.9**2)  # two updates at once
+        policy = policy.lerp(agent.networks.actor, 1 - (1 - rate) ** 2)  # two updates at once
     torch.testing.assert_close(agent.parameters()["policy"], policy)
     agent.hold_policy()
     explored, acted = agent.explore(batch.observation, batch.goal, silent), agent.act(batch.observation, batch.goal)
@@ -518,6 +520,14 @@ def test_an_averaged_policy_comes_back_with_the_parameters():
     other = make(policy_average=0.5)
     other.load(agent.parameters())
     assert torch.equal(other.act(batch.observation, batch.goal), agent.act(batch.observation, batch.goal))
+
+
+def test_parameters_of_before_there_was_an_average_act_with_their_actor():
+    old, batch = make(), batch_of(0)
+    old.update(pair(0))
+    agent = make(policy_average=0.5)
+    agent.load(old.parameters())
+    assert torch.equal(agent.act(batch.observation, batch.goal), old.act(batch.observation, batch.goal))
 
 
 def test_without_an_average_the_actor_itself_acts():
