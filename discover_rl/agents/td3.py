@@ -18,7 +18,7 @@ from discover_rl.replay import Batch
 from discover_rl.selectors import Estimate
 
 WARM_UP = 10.0
-"""The average of the policy looks back over the n-th part of all updates, n being this."""
+"""While a run is young the average of the policy looks back over one in this many of its updates."""
 
 
 class TD3(ValueAgent):

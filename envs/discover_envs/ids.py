@@ -48,8 +48,8 @@ class Family:
         }
 
 
-# of the ant mazes of arXiv 2505.19850; UMaze to Giant have those of Gymnasium-Robotics, the defaults. Beyond Plain an
-# episode lasts twice as long as there (250, 350, 350, 500 steps): MuJoCo's ant learns to walk 1.5 m/s, 13 steps a metre
+# of the ant mazes of arXiv 2505.19850; UMaze to Giant have those of Gymnasium-Robotics, the defaults. SquareSparse
+# to LongHorizon last twice as long as there (250 to 500 steps): MuJoCo's ant learns to walk 1.5 m/s, 13 steps a metre
 PUBLISHED_SIZES = {"cell_size": 5.0, "wall_height": 5.0, "success_radius": 0.5}
 
 

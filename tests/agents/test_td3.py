@@ -514,20 +514,13 @@ def test_the_policy_that_acts_is_an_average_over_updates_and_exploring_follows_t
     torch.testing.assert_close(agent.explore(batch.observation, batch.goal, silent), acted)
 
 
-def test_an_averaged_policy_comes_back_with_the_parameters():
-    agent, batch = make(policy_average=0.5), batch_of(0)
-    agent.update(pair(0))
-    other = make(policy_average=0.5)
-    other.load(agent.parameters())
-    assert torch.equal(other.act(batch.observation, batch.goal), agent.act(batch.observation, batch.goal))
-
-
-def test_parameters_of_before_there_was_an_average_act_with_their_actor():
-    old, batch = make(), batch_of(0)
-    old.update(pair(0))
+@pytest.mark.parametrize("policy_average", [0.5, 0.0], ids=["averaged", "of before there was an average"])
+def test_loaded_parameters_act_as_they_did(policy_average):
+    trained, batch = make(policy_average=policy_average), batch_of(0)
+    trained.update(pair(0))
     agent = make(policy_average=0.5)
-    agent.load(old.parameters())
-    assert torch.equal(agent.act(batch.observation, batch.goal), old.act(batch.observation, batch.goal))
+    agent.load(trained.parameters())
+    assert torch.equal(agent.act(batch.observation, batch.goal), trained.act(batch.observation, batch.goal))
 
 
 def test_without_an_average_the_actor_itself_acts():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from discover_envs.mujoco_maze.ant import AntMazeConfig
+from discover_envs.mujoco_maze.ant import AntMaze, AntMazeConfig
 from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMaze, PointMazeConfig
 from discover_rl.adapters.gymnasium_env import GymnasiumConfig
@@ -67,7 +67,9 @@ def test_maps_are_for_goals_that_are_places(space, target, missing):
 @pytest.mark.parametrize(("space", "target"), [(None, [3.0, 1.0]), (BoxGoals([0, 1], 0.3), None)])
 def test_a_view_stays_where_goals_are_the_environments_own(space, target):
     env = make_environment(AntMazeConfig(num_threads=1, egocentric=True), 2, CPU, 0, space, target)
-    assert isinstance(env, Retargeted) and env.view is env.env.view  # type: ignore[attr-defined]
+    assert isinstance(env, Retargeted)
+    assert isinstance(env.env, AntMaze)
+    assert getattr(env, "view", None) is env.env.view
 
 
 def test_a_view_of_other_goals_is_refused():
