@@ -15,15 +15,13 @@ from torch import Tensor
 
 from discover_rl.build import make_agent, make_environment, make_selector, random_sources, validate
 from discover_rl.config import TrainConfig, pick_device
-from discover_rl.goals import true_distance
+from discover_rl.goals import Simulated, true_distance
 from discover_rl.nets import Captured, run_beside
 from discover_rl.prior import Prior
-from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch, steps_to_end
-from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
+from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch
+from discover_rl.rollout import PRIORITY, Rollout
+from discover_rl.rounds import Round, batches_per_update, mean_where
 from discover_rl.selectors import Candidates, Estimate, SelectorState
-
-ROLLOUT_PRIORITY = -1
-"""Before updates, whose priority is 0: its many small kernels would each wait for a large one of theirs."""
 
 
 class Algorithm:
@@ -80,19 +78,19 @@ class Algorithm:
         capture = partial(Captured, enabled=enabled)
         # a goal space may have to ask an environment on the CPU; hindsight asks it too
         of_tensors = enabled and getattr(self.space, "capturable", True)
-        # an environment with a CUDA graph of its own is called step by step; its graph hides what the calls cost
-        step_by_step = partial(capture, enabled=of_tensors and getattr(self.env, "capturable", True))
+        of_env = of_tensors and (getattr(self.env, "capturable", True) or isinstance(self.env, Simulated))
         if self.config.compile:
             self.agent.compile()
-        # rollout and updates may run at the same time, so that neither may have a generator of the other
-        draws, env_draws = self.generators, self.env.generator
-        self._choose_goals = step_by_step(self.choose_goals, [draws["goals"], env_draws])
-        self._roll_out = step_by_step(self.roll_out, [draws["explore"], env_draws], priority=ROLLOUT_PRIORITY)
+        draws = self.generators
+        self._choose_goals = capture(self.choose_goals, [draws["goals"], self.env.generator], enabled=of_env)
+        self.roll_out = Rollout(
+            self.config, self.env, self.agent, self.round, self.buffer.size, draws["explore"], of_tensors
+        )
         self._adapt = capture(self.adapt)
         learning = [draws["learn"], draws["replay"]]
         self._update = capture(lambda: self.agent.update(self.sample()), learning, enabled=of_tensors)
         on_cuda = self.device.type == "cuda"
-        self._rollout_stream = torch.cuda.Stream(self.device, priority=ROLLOUT_PRIORITY) if on_cuda else None
+        self._rollout_stream = torch.cuda.Stream(self.device, priority=PRIORITY) if on_cuda else None
 
     # -- one round ---------------------------------------------------------------------------------------
 
@@ -141,65 +139,6 @@ class Algorithm:
         """V(g, g*) of the own critics, or of those of ``prior``."""
         return self.agent.values(visited, targets) if self.prior is None else self.prior.relevance(goals, targets)
 
-    @torch.no_grad()
-    def roll_out(self) -> None:
-        """One episode of full length in every environment, or several that end early."""
-        state, space, lead = self.round, self.space, (self.num_runs, self.num_envs)
-        config = self.config
-        observation, goal, own_target = state.observation, state.goals, state.use_target
-        first = torch.ones_like(state.use_target)
-        state.reached.zero_()
-        came_to_target = torch.zeros_like(first)
-        begins = (self.buffer.size < config.learning_starts).expand(lead)
-        wander = begins
-        noise = exploration_scale(own_target, config.exploration_spread, config.greedy_share)
-        patience = give_up_steps(self.num_envs, self.num_steps, config.patience, self.device)
-        age = torch.zeros_like(first, dtype=torch.float32)
-        for t in range(self.num_steps):
-            if config.patience < 1:
-                wander = wander | ((age >= patience) & ~own_target)
-                age = age + 1
-            policy, random = self.agent.explore(observation, goal, noise), self.random_actions(lead)
-            action = torch.where(wander[..., None], random, policy)
-            step = self.env.step(action.flatten(0, 1))
-            following = step.observation.unflatten(0, lead)
-            achieved = space.achieved(following)
-            reached = space.success(achieved, goal)
-            state.reached |= reached & first
-            came_to_target |= space.success(achieved, state.targets) & first
-            terminated = step.terminated.unflatten(0, lead)
-            columns = [observation, action, following, goal, terminated[..., None].float()]
-            state.block[:, t, :, :-1] = torch.cat(columns, dim=-1)
-            if config.after_goal == "random":
-                wander = wander | (reached & ~own_target)
-            elif config.after_goal == "target":
-                goal = torch.where(reached[..., None], state.targets, goal)
-            elif config.after_goal == "next":
-                goal = torch.where((reached & ~own_target)[..., None], goal.roll(1, dims=1), goal)
-            observation = following
-            ended = terminated | step.truncated.unflatten(0, lead)
-            if self.env.terminate_on_success:
-                ended = ended | reached
-            state.done[:, t] = ended
-            if self.env.ends_early or self.env.terminate_on_success:
-                observation = self.env.reset(ended.flatten()).unflatten(0, lead)
-                wander = torch.where(ended, begins, wander)
-                age = torch.where(ended, 0.0, age)
-                # an episode that begins in the middle of a round keeps the chosen goal, or has a target of its own
-                state.targets.copy_(self.env.targets().unflatten(0, lead))
-                state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
-                goal = torch.where(ended[..., None], state.goals, goal)
-                first = first & ~ended
-        state.block[..., -1] = steps_to_end(state.done)
-        state.selected_success.copy_(mean_where(state.reached.float(), state.counted))
-        state.commanded_success.copy_(mean_where(state.reached.float(), state.use_target))
-        state.target_success.copy_(came_to_target.float().mean(1))
-
-    def random_actions(self, lead: tuple[int, int]) -> Float[Tensor, "run env act"]:
-        """Uniform in [-1, 1]."""
-        shape = (*lead, self.env.action_dim)
-        return torch.rand(shape, device=self.device, generator=self.generators["explore"]) * 2 - 1
-
     def sample(self) -> Batch:
         """Relabelled batches for one call of the learner: many at once, for each draw is dozens of operations."""
         drawn = sample_batch(
@@ -236,9 +175,9 @@ class Algorithm:
             self.learning_targets.copy_(self.round.targets)
             # updates that are no graph yet, or never, keep the host busy, so that the rollout could not begin anyway
             captured = self._update.graph is not None
-            run_beside(self.learn, self._roll_out, self._rollout_stream if captured else None)
+            run_beside(self.learn, self.roll_out, self._rollout_stream if captured else None)
         else:
-            self._roll_out()
+            self.roll_out()
         self.buffer.add(self.round.block)
         if learns and not beside:
             self.learning_targets.copy_(self.round.targets)

@@ -19,6 +19,7 @@ class Round:
         use_target: Whether an episode is commanded to its own target.
         counted: Whether its success counts for the selector.
         reached: Whether the first episode of an environment reached its goal.
+        came_to_target: Whether it came to its target, whatever its goal.
         block: Transitions of the round, see ``RowLayout``.
         done: Last transitions of episodes.
         selected_success: Share of the selector's goals that were reached.
@@ -37,6 +38,7 @@ class Round:
         self.use_target = zeros(num_envs, dtype=torch.bool)
         self.counted = zeros(num_envs, dtype=torch.bool)
         self.reached = zeros(num_envs, dtype=torch.bool)
+        self.came_to_target = zeros(num_envs, dtype=torch.bool)
         self.block = zeros(num_steps, num_envs, layout.width)
         self.done = zeros(num_steps, num_envs, dtype=torch.bool)
         self.selected_success = zeros()

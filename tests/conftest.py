@@ -395,6 +395,44 @@ def walk(plug_in: Callable[[str, Any], None]) -> type[WalkConfig]:
     return WalkConfig
 
 
+class WithSimulation:
+    """An environment told apart as ``Simulated`` has it: what ``simulate`` reads and writes keeps its address."""
+
+    capturable = False
+
+    def __init__(self, env: Any) -> None:
+        self.env, self.action, self.outcome = env, None, None
+        self.terminate_on_success = env.terminate_on_success
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.env, name)
+
+    def begin_step(self, action: Tensor) -> None:
+        self.action = torch.zeros_like(action) if self.action is None else self.action
+        self.action.copy_(action)
+
+    def simulate(self) -> None:
+        step = self.env.step(self.action)
+        if self.outcome is None:
+            self.outcome = Step(*(tensor.clone() for tensor in step))
+        for kept, new in zip(self.outcome, step, strict=True):
+            kept.copy_(new)
+
+    def end_step(self) -> Step:
+        assert self.outcome is not None
+        return Step(*self.outcome)
+
+    def step(self, action: Tensor) -> Step:
+        self.begin_step(action)
+        self.simulate()
+        return self.end_step()
+
+
+@pytest.fixture
+def simulated() -> type[WithSimulation]:
+    return WithSimulation
+
+
 class Scripted:
     """Environments that play back places on a line, whatever the action.
 

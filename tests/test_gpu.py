@@ -6,6 +6,7 @@ import torch
 from discover_envs.point_maze import PointMaze
 from discover_rl.agents import TD3, TD3Config
 from discover_rl.agents.td3_update import PlainUpdate
+from discover_rl.build import make_environment
 from discover_rl.config import HindsightConfig
 from discover_rl.run_folder import CHECKPOINT
 from discover_rl.train import Trainer, train
@@ -98,21 +99,25 @@ def test_captured_training_is_uncaptured_training(tiny, held, matmul_precision, 
         for _ in range(6):  # three warm up, the fourth captures
             trainer.train_round()
             trainer.log_row()
-    parts = ("_choose_goals", "_roll_out", "_update", "_adapt")
-    assert all(getattr(captured, part).graph is not None for part in parts)
-    assert all(getattr(plain, part).graph is None for part in parts)
+    for trainer, wanted in ((captured, True), (plain, False)):
+        parts = trainer._choose_goals, trainer.roll_out.whole, trainer._update, trainer._adapt
+        assert [part.graph is not None for part in parts] == [wanted] * 4
     close(held(plain), held(captured), start)
 
 
 # -- learning beside the rollout -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("captured", [True, False], ids=["captured rollout", "rollout step by step"])
+@pytest.mark.parametrize("kind", ["captured", "around a simulation", "step by step"])
 @pytest.mark.parametrize("fused", [True, False])
-def test_learning_beside_the_rollout_is_learning_before_it(tiny, held, matmul_precision, monkeypatch, fused, captured):
+def test_learning_beside_the_rollout_is_learning_before_it(
+    tiny, held, matmul_precision, monkeypatch, simulated, fused, kind
+):
     if fused:
         pytest.importorskip("triton")
-    monkeypatch.setattr(PointMaze, "capturable", captured, raising=False)
+    monkeypatch.setattr(PointMaze, "capturable", kind == "captured", raising=False)
+    if kind == "around a simulation":
+        monkeypatch.setattr("discover_rl.algorithm.make_environment", lambda *args: simulated(make_environment(*args)))
     # episodes that end in the middle of a round and go on to other targets: the wrong moment's would be seen
     changes = {
         "learn_beside_rollout": True,
@@ -130,7 +135,8 @@ def test_learning_beside_the_rollout_is_learning_before_it(tiny, held, matmul_pr
             trainer.train_round()
             trainer.log_row()
         assert trainer._update.graph is not None
-        assert (trainer._roll_out.graph is not None) == captured
+        assert (trainer.roll_out.whole.graph is not None) == (kind == "captured")
+        assert (trainer.roll_out.between.graph is not None) == (kind == "around a simulation")
     close(held(before), held(beside), start)
 
 

@@ -187,13 +187,15 @@ def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("config_type", [AntMazeConfig, PointMazeMujocoConfig, ArmPushConfig])
 @pytest.mark.parametrize("beside", [False, True])
-def test_on_cuda_updates_are_captured_and_rollouts_are_not(tiny, config_type, beside):
+def test_on_cuda_all_but_the_simulation_is_captured(tiny, config_type, beside):
     pytest.importorskip("mujoco_warp")
     trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), device="cuda", learn_beside_rollout=beside))
     for _ in range(8):
         trainer.train_round()
         trainer.log_row()
-    assert trainer._roll_out.graph is None and trainer._choose_goals.graph is None
-    assert trainer._update.graph is not None
-    observation, _, following, *_ = trainer.layout.split(trainer.buffer.filled())
+    captured = trainer._choose_goals, trainer.roll_out.between, trainer._update
+    assert all(part.graph is not None for part in captured) and trainer.roll_out.whole.graph is None
+    observation, _, following, *_ = trainer.layout.split(trainer.round.block)
     assert observation.isfinite().all() and not torch.equal(observation, following)
+    goes_on = ~trainer.round.done[:, :-1]
+    assert goes_on.any() and observation[:, 1:][goes_on].equal(following[:, :-1][goes_on])

@@ -7,9 +7,10 @@ from discover_envs.bit_flip import BitFlipConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, DQNConfig, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
 from discover_rl.config import HindsightConfig
-from discover_rl.nets import Captured
+from discover_rl.replay import RowLayout
 from discover_rl.report import read_metrics
-from discover_rl.rounds import batches_per_update, exploration_scale, give_up_steps, mean_where
+from discover_rl.rollout import Rollout
+from discover_rl.rounds import Round, batches_per_update, exploration_scale, give_up_steps, mean_where
 from discover_rl.run_folder import CHECKPOINT, METRICS
 from discover_rl.selectors import HER, SELECTORS, Candidates, Choice, Discover, Oracle, Random
 from discover_rl.train import Trainer, train
@@ -182,7 +183,7 @@ def test_beside_the_rollout_batches_are_relabelled_with_the_targets_of_its_start
         starts.append(trainer.round.targets.clone())
         roll_out()
 
-    trainer._roll_out = Captured(watched, enabled=False)
+    trainer.roll_out = watched  # type: ignore[assignment]
     trainer.train_round()
     trainer.train_round()
     assert not trainer.round.targets.equal(starts[1])  # episodes failed, others began
@@ -217,7 +218,7 @@ def test_learning_and_the_rollout_beside_it_share_nothing(tiny, held, differing,
         learn()
 
     def within(learn, roll_out, stream):
-        env = roll_out.function.__self__.env
+        env = roll_out.env
         step, actions = env.step, []
 
         def stepped(action):
@@ -321,7 +322,7 @@ def test_exploration_scale_spreads_evenly_and_spares_a_share_of_the_target_episo
 def test_greedy_episodes_act_without_noise(tiny):
     trainer = Trainer(tiny(selector=HER(), learning_starts=0, greedy_share=0.5, num_envs=20))
     trainer._choose_goals()
-    trainer._roll_out()
+    trainer.roll_out()
     rows = rows_of_last_round(trainer)
     plain = trainer.agent.act(rows["observation"].flatten(1, 2), rows["goal"].flatten(1, 2)).unflatten(1, (8, 20))
     greedy = torch.isclose(rows["action"], plain, atol=1e-6).all(-1).all(1)
@@ -393,7 +394,7 @@ def test_what_follows_a_reached_goal(tiny, walk):
         trainer.round.goals.copy_(trainer.round.observation[..., :1])  # solved by the first step
         trainer.round.use_target[:, :3] = True
         trainer.round.use_target[:, 3:] = False
-        trainer._roll_out()
+        trainer.roll_out()
         rows = rows_of_last_round(trainer)
         moved = rows["action"][..., 0] != 0
         assert not moved[:, 0].any()
@@ -421,7 +422,7 @@ def test_an_episode_out_of_patience_acts_at_random_unless_its_goal_is_its_target
     trainer.round.goals.fill_(-50.0)  # never reached
     trainer.round.use_target[:] = False
     trainer.round.use_target[:, :5] = True
-    trainer._roll_out()
+    trainer.roll_out()
     moved = rows_of_last_round(trainer)["action"][0, ..., 0] != 0
     steps = trainer.num_steps
     assert not moved[:, :5].any()
@@ -439,7 +440,7 @@ def test_patience_begins_anew_with_an_episode_in_the_middle_of_a_round(tiny, wal
     trainer._choose_goals()
     trainer.round.goals.fill_(-50.0)
     trainer.round.use_target[:] = False
-    trainer._roll_out()
+    trainer.roll_out()
     rows = rows_of_last_round(trainer)
     age = (rows["observation"][..., 3] * 10).round()
     assert (age[:, 20:] == 0).any()
@@ -487,16 +488,15 @@ def test_success_in_a_round_counts_the_first_episode_only(tiny, walk, scripted):
         [[0.0, 0.5, "cut"], [0.0, 1.0, 0.0]],  # the goal in the first, the target in the second
         [[0.0, 0.2, 0.3]],
     ]
-    trainer = Trainer(tiny(env=walk(max_episode_steps=3), num_envs=4, seeds=1, agent=ZeroConfig(), selector=HER()))
-    trainer.env = scripted(script, 3)
-    trainer.layout = type(trainer.layout)(1, 1, 1)
-    state = trainer.round = type(trainer.round)(1, 4, 3, trainer.layout, trainer.device)
+    config = tiny(env=walk(max_episode_steps=3), num_envs=4, seeds=1, agent=ZeroConfig(), selector=HER())
+    trainer, env = Trainer(config), scripted(script, 3)
+    state = Round(1, 4, 3, RowLayout(1, 1, 1), trainer.device)
     state.targets.fill_(1.0)
     state.goals.fill_(0.5)
     state.use_target[:, 0] = True
     state.counted.copy_(~state.use_target)
-    state.observation.copy_(trainer.env.reset()[None])
-    trainer.roll_out()
+    state.observation.copy_(env.reset()[None])
+    Rollout(config, env, trainer.agent, state, trainer.buffer.size, torch.Generator(), captures=False)()
     assert state.reached.tolist() == [[True, False, True, False]]
     assert state.selected_success.tolist() == pytest.approx([1 / 3])  # of the last three
     assert state.commanded_success.tolist() == [1.0]  # of the first
@@ -589,7 +589,7 @@ class NanAgent(ZeroAgent):
 
 def test_nan_actions_end_training_with_a_sentence(tiny, tmp_path):
     trainer = Trainer(tiny(2, agent=ZeroConfig(), learning_starts=0))
-    trainer.agent = NanAgent(2, 2, trainer.generators["explore"])
+    trainer.agent = trainer.roll_out.agent = NanAgent(2, 2, trainer.generators["explore"])
     with pytest.raises(FloatingPointError, match=r"^12 environments were given actions that are not numbers"):
         trainer.run(tmp_path, False)
     assert not (tmp_path / CHECKPOINT).exists()
@@ -684,3 +684,24 @@ def test_tensorboard_shows_curves_and_the_picture_while_it_trains(tiny_settings,
     monkeypatch.setattr(Trainer, "train_round", looked_at)
     train(tiny_settings(4, seeds=1), tmp_path)
     assert seen == {"images": [96, 144], "alpha": [48, 96, 144], "success": [96], "file": True}
+
+
+@pytest.mark.parametrize("after_goal", ["random", "next"])
+def test_a_rollout_around_a_simulation_is_the_rollout_step_by_step(tiny, walk, simulated, after_goal):
+    """In episodes that end early and go on to other targets, with impatience and random actions at first."""
+    changes = {"env": walk(fail=0.2, cut=0.2), "target": {"low": [0.5], "high": [0.9]}, "num_envs": 20}
+
+    found = []
+    for captures in (True, False):
+        trainer = Trainer(tiny(**changes, after_goal=after_goal, patience=0.5, learning_starts=160))
+        for _ in range(2):  # one of random actions, which fills the buffer, one of the policy's
+            trainer.train_round()
+        env, state, draws = simulated(trainer.env), trainer.round, trainer.generators["explore"]
+        roll_out = Rollout(trainer.config, env, trainer.agent, state, trainer.buffer.size, draws, captures)
+        trainer.agent.hold_policy()
+        trainer.choose_goals()
+        roll_out()
+        assert (roll_out.simulated is not None) == captures
+        found.append([state.block, state.done, state.targets, state.goals, state.reached, state.target_success])
+    assert all(one.equal(other) for one, other in zip(*found, strict=True))
+    assert found[0][1].any()

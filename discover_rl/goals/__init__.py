@@ -3,7 +3,7 @@
 from discover_rl.goals.cells import CellMap, HasCells
 from discover_rl.goals.check import check_goal_space, goal_space_problems
 from discover_rl.goals.embedding import EmbeddingGoals
-from discover_rl.goals.environment import Environment, EnvironmentFactory, Step, check_starts, true_distance
+from discover_rl.goals.environment import Environment, EnvironmentFactory, Simulated, Step, check_starts, true_distance
 from discover_rl.goals.retargeted import Retargeted
 from discover_rl.goals.space import BoxGoals, GoalSpace, describe_goal, goal_distance
 from discover_rl.goals.spaces import DiscreteGoals, FullGoals, LinearGoals, XYGoals
@@ -24,6 +24,7 @@ __all__ = [
     "PlainView",
     "Retargeted",
     "Seen",
+    "Simulated",
     "Step",
     "View",
     "XYGoals",

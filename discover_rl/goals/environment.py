@@ -39,7 +39,8 @@ class Environment(Protocol):
 
     On CUDA, ``reset`` and ``step`` are captured in a graph: they must work in place on tensors that keep their
     addresses, read nothing back, and draw only from ``generator``. An environment that cannot be captured says so
-    with an attribute ``capturable = False``; the loop then calls it step by step, and still captures the updates.
+    with an attribute ``capturable = False``; the loop then calls it step by step, and still captures the updates
+    (and what lies between the simulations of two steps, if they can be told apart: see ``Simulated``).
     What they return is never written to later. A full ``reset`` forgets everything but the generator.
 
     Attributes:
@@ -83,6 +84,29 @@ class Environment(Protocol):
         Raises:
             ValueError: If the shape of ``action`` is wrong.
         """
+        ...
+
+
+@runtime_checkable
+class Simulated(Protocol):
+    """Optional: an environment of which nothing but the simulation within a step cannot be captured.
+
+    ``step(action)`` is ``begin_step(action)``, ``simulate()`` and ``end_step()``. All but ``simulate``, ``reset`` too,
+    keeps the rules of what can be captured (see ``Environment``). On CUDA the loop then launches two graphs a step, the
+    simulation's own and one with all that lies between it and the next: the end of the step, what is noted of it,
+    episodes that begin anew, the next action.
+    """
+
+    def begin_step(self, action: Float[Tensor, "env act"]) -> None:
+        """Take the actions."""
+        ...
+
+    def simulate(self) -> None:
+        """Let time pass."""
+        ...
+
+    def end_step(self) -> Step:
+        """Look at what has become of every environment."""
         ...
 
 

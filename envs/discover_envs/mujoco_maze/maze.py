@@ -74,7 +74,7 @@ class MujocoMaze:
         self.max_episode_steps = config.max_episode_steps
         self.step_seconds = config.frame_skip * config.timestep
         self.ends_early, self.terminate_on_success = True, False
-        self.capturable = False  # the step of the GPU is a CUDA graph of its own
+        self.capturable = False  # but for ``simulate``, on the GPU a CUDA graph of its own, it could be
         self.targets_vary = config.random_targets or config.target_noise > 0
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.goal_space = self._make_goal_space()
@@ -141,6 +141,12 @@ class MujocoMaze:
         Raises:
             ValueError: If the shape of ``action`` is wrong.
         """
+        self.begin_step(action)
+        self.simulate()
+        return self.end_step()
+
+    def begin_step(self, action: Float[Tensor, "env act"]) -> None:
+        """See ``discover_rl.goals.environment.Simulated``."""
         if action.shape != (self.num_envs, self.action_dim):
             raise ValueError(
                 f"{self._what}: action has shape {tuple(action.shape)}, expected (num_envs, action_dim) = "
@@ -150,7 +156,14 @@ class MujocoMaze:
         if self.body.velocity_clip:
             clip, velocity = self.body.velocity_clip, self._state[:, self.model.nq :]
             self._stepper.write(~self._never, self._state[:, : self.model.nq], velocity.clamp(-clip, clip))
-        self._stepper.step(action.nan_to_num(nan=0.0).clamp(-1, 1))
+        self._stepper.control.copy_(action.nan_to_num(nan=0.0).clamp(-1, 1))
+
+    def simulate(self) -> None:
+        """See ``discover_rl.goals.environment.Simulated``."""
+        self._stepper.step()
+
+    def end_step(self) -> Step:
+        """See ``discover_rl.goals.environment.Simulated``."""
         state = torch.cat([self._stepper.qpos, self._stepper.qvel], dim=1)
         diverged = ~state.isfinite().all(1) | (state[:, self.model.nq :].abs() > self.config.velocity_limit).any(1)
         state = torch.where(diverged[:, None], self._state, state)

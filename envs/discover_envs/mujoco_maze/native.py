@@ -46,11 +46,12 @@ class NativeStepper:
         self._qvel = slice(1 + self.model.nq, 1 + self.model.nq + self.model.nv)
         self.qpos = torch.empty(num_envs, self.model.nq)
         self.qvel = torch.empty(num_envs, self.model.nv)
+        self.control = torch.zeros(num_envs, self.model.nu)
         self._show()
 
-    def step(self, control: Float[Tensor, "env act"]) -> None:
-        """Advance every world by one environment step under constant controls."""
-        controls = control.double().numpy()[:, None]
+    def step(self) -> None:
+        """Advance every world by one environment step under its controls."""
+        controls = self.control.double().numpy()[:, None]
         self._rollout.rollout(
             self.model, self._datas, self._state, controls, nstep=self.frame_skip, state=self._trace, skip_checks=False
         )

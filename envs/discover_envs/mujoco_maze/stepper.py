@@ -17,13 +17,15 @@ class Stepper(Protocol):
     Attributes:
         qpos: Positions of each world; a view that each step rewrites, not to be written to.
         qvel: Velocities of each world, likewise.
+        control: Controls of each world, to be written to before a step.
     """
 
     qpos: Float[Tensor, "env qpos"]
     qvel: Float[Tensor, "env qvel"]
+    control: Float[Tensor, "env act"]
 
-    def step(self, control: Float[Tensor, "env act"]) -> None:
-        """Advance every world by one environment step under constant controls."""
+    def step(self) -> None:
+        """Advance every world by one environment step under its controls."""
         ...
 
     def write(

@@ -56,7 +56,7 @@ class WarpStepper:
             self._model.opt.warn_overflow = 0  # the flags are read instead; a line of output per event is not wanted
             self._data = mjw.make_data(model, nworld=num_envs, nconmax=nconmax, njmax=njmax)
             self.qpos, self.qvel = wp.to_torch(self._data.qpos), wp.to_torch(self._data.qvel)
-            self._control = wp.to_torch(self._data.ctrl)
+            self.control = wp.to_torch(self._data.ctrl)
             self._warmstart = wp.to_torch(self._data.qacc_warmstart)
             self._overflow = wp.to_torch(self._data.overflow)
             self._graph = self._capture()
@@ -94,9 +94,8 @@ class WarpStepper:
             yield
         current.wait_stream(self._stream)
 
-    def step(self, control: Float[Tensor, "env act"]) -> None:
-        """Advance every world by one environment step under constant controls."""
-        self._control.copy_(control)
+    def step(self) -> None:
+        """Advance every world by one environment step under its controls."""
         if self._stream is None:
             wp.capture_launch(self._graph)
             return
