@@ -237,7 +237,9 @@ def test_learning_and_the_rollout_beside_it_share_nothing(tiny, held, differing,
 
 
 def test_alpha_waits_for_learning_to_begin(tiny):
-    trainer = Trainer(tiny(learning_starts=2 * 48, selector=Discover(alpha_start=0.3, target_rate=1.0, band=0.0)))
+    trainer = Trainer(
+        tiny(learning_starts=2 * 48, selector=Discover(alpha_start=0.3, alpha_max=1.0, target_rate=1.0, band=0.0))
+    )
     alphas = []
     for _ in range(3):
         trainer.train_round()

@@ -41,13 +41,15 @@ class Discover:
             shrinks to nothing as the target is mastered.
         target_share: Share of the episodes commanded to the target itself, which gathers evidence about it.
         mastered_share: What that share grows to as the target is mastered, so that success stays.
-        controller: How alpha adapts: ``proportional``, ``band`` or ``fixed``.
+        controller: How alpha and beta adapt: ``proportional``, ``band`` or ``fixed``.
         alpha_start: Alpha before the first round.
         alpha_step: Step size of the controller.
-        alpha_max: Largest alpha.
+        alpha_max: Largest alpha. At 0 beta alone adapts: where goals are missed, novelty gives way and relevance
+            does not, so that the frontier goes on towards the target. The more alpha, the nearer to the start it
+            stands still; that is right only where nothing is easy at first, as for a body that cannot walk yet.
         beta_max: Largest beta: it rises from 1 once alpha is at 0 and goals are still achieved too often.
-        beta_min: Smallest beta: it falls from 1 once alpha is at its largest and goals are still missed too often.
-            Below 1 where the most novel states are flukes, such as a robot thrown across the room.
+        beta_min: Smallest beta: it falls from 1 once alpha is at its largest and goals are still missed too often,
+            for many of the most novel states are flukes, such as a robot thrown across the room.
         target_rate: Share of chosen goals that should be achieved.
         band: Half width of the dead band of the ``band`` controller.
     """
@@ -69,9 +71,9 @@ class Discover:
     controller: str = "band"
     alpha_start: float = 0.0
     alpha_step: float = 0.05
-    alpha_max: float = 0.5
+    alpha_max: float = 0.0
     beta_max: float = 10.0
-    beta_min: float = 1.0
+    beta_min: float = 0.1
     target_rate: float = 0.3
     band: float = 0.2
 
@@ -97,7 +99,9 @@ class Discover:
                 "the share of the target only grows, so raise mastered_share too"
             )
         if self.alpha_start > self.alpha_max:
-            raise ValueError(f"selector.alpha_start={self.alpha_start} is more than alpha_max={self.alpha_max}")
+            raise ValueError(
+                f"selector.alpha_start={self.alpha_start} is more than alpha_max={self.alpha_max}; raise alpha_max too"
+            )
         if self.alpha_step < 0:
             raise ValueError(f"selector.alpha_step must not be negative, got {self.alpha_step}")
         if self.beta_max < 1:

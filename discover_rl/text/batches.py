@@ -58,6 +58,7 @@ def practice(**changes: Any) -> Discover:  # noqa: ANN401 - fields of Discover
         "alpha_start": 0.5,
         "alpha_max": 1.0,
         "beta_max": 1.0,
+        "beta_min": 1.0,
     }
     return Discover(**given | changes)
 

@@ -82,7 +82,7 @@ def test_beta_takes_over_where_alpha_is_at_zero_and_gives_back_what_it_took():
 
 
 def test_beta_stays_within_its_range():
-    selector = Discover(beta_max=3.0)
+    selector = Discover(beta_max=3.0, beta_min=1.0, alpha_max=0.5)
     state = selector.init((2,), CPU)
     for _ in range(100):
         state = selector.update(state, torch.tensor([1.0, 0.0]), torch.zeros(2))
