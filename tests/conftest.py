@@ -22,7 +22,7 @@ from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import TD3Config
 from discover_rl.agents.td3_update import Minibatches, Networks, PlainUpdate, make_networks, prepare
 from discover_rl.config import TrainConfig, plugins
-from discover_rl.goals import BoxGoals, PlainView, Step
+from discover_rl.goals import BoxGoals, Environment, PlainView, Step
 from discover_rl.nets import StackedMLP
 from discover_rl.replay import Batch
 from discover_rl.selectors import Discover
@@ -402,10 +402,14 @@ class WithSimulation:
 
     def __init__(self, env: Any) -> None:
         self.env, self.action, self.outcome = env, None, None
-        self.terminate_on_success = env.terminate_on_success
+        for name in Environment.__annotations__:  # not by __getattr__, which Python 3.12 does not count in a protocol
+            setattr(self, name, getattr(env, name))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.env, name)
+    def reset(self, mask: Tensor | None = None) -> Tensor:
+        return self.env.reset(mask)
+
+    def targets(self) -> Tensor:
+        return self.env.targets()
 
     def begin_step(self, action: Tensor) -> None:
         self.action = torch.zeros_like(action) if self.action is None else self.action

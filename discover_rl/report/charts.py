@@ -10,14 +10,14 @@ from jaxtyping import Float
 
 from discover_rl.report.aggregate import SCORES, Comparison, Interval, method_name
 from discover_rl.report.curriculum import INK
-from discover_rl.report.curves import STYLES, mean_curve
+from discover_rl.report.curves import line_numbers, mean_curve
 from discover_rl.report.player import FONT
 from discover_rl.report.rows import Curve, Group
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-DASHES = ("solid", "dash", "dot")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 WIDTH, PANEL_HEIGHT = 1220, 270
 SIDE_BY_SIDE = 3
 
@@ -40,13 +40,13 @@ def learning_curves(groups: Mapping[Group, Sequence[Curve]], colours: Mapping[st
     columns = min(SIDE_BY_SIDE, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure: Any = make_subplots(rows=rows, cols=columns, subplot_titles=[name for name, _ in panels], shared_yaxes=True)
+    names = {group: method_name(group, groups[group], groups) for group in groups}
+    lines = line_numbers(names)
     shown: set[str] = set()
     for number, (_, members) in enumerate(panels):
-        seen: dict[str, int] = {}
         for group in members:
-            name = method_name(group, groups[group], groups)
-            dash = DASHES[seen.get(group.selector, 0) % len(STYLES)]
-            seen[group.selector] = seen.get(group.selector, 0) + 1
+            name = names[group]
+            dash = DASHES[lines[name] % len(DASHES)]
             for trace in band(mean_curve(groups[group]), name, colours[group.selector], dash, name not in shown):
                 figure.add_trace(trace, row=number // columns + 1, col=number % columns + 1)
             shown.add(name)

@@ -38,7 +38,9 @@ COLOURS = {
     "random": "#888888",
     "oracle": INK,
 }
-STYLES = ("-", "-.", (0, (1, 1)))  # of groups that differ in their settings; dashes are for published numbers
+LineStyle = str | tuple[int, tuple[int, ...]]
+# of groups that differ in their settings; dashes are for published numbers
+STYLES: tuple[LineStyle, ...] = ("-", "-.", (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 3)))
 COLUMNS = 3  # panels side by side
 POINTS, RESAMPLES = 200, 1_000
 
@@ -105,8 +107,10 @@ def curves_figure(curves: Sequence[Curve], published: Mapping[str, Mapping[str, 
     for axes in grid.flat[len(panels) :]:
         axes.set_axis_off()
     colours = colours_of(groups)
+    labels = {group: _label(group, groups) for group in groups}
+    styles = {label: STYLES[number % len(STYLES)] for label, number in line_numbers(labels).items()}
     for axes, (name, members) in zip(grid.flat, panels, strict=False):
-        _draw_panel(axes, name, members, groups, colours, published.get(name, {}))
+        _draw_panel(axes, name, members, groups, colours, styles, published.get(name, {}))
     for axes in grid[:, 0]:
         axes.set_ylabel("success on the target", fontsize=11)
     handles: dict[str, Artist] = {}
@@ -125,18 +129,15 @@ def _draw_panel(
     members: Sequence[Group],
     groups: Mapping[Group, Sequence[Curve]],
     colours: Mapping[str, str],
+    styles: Mapping[str, LineStyle],
     published: Mapping[str, float],
 ) -> None:
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    seen: dict[str, int] = {}
     for group in members:
         steps, middle, low, high = mean_curve(groups[group])
-        note, colour = note_of(group, groups[group], groups), colours[group.selector]
-        style = STYLES[seen.get(group.selector, 0) % len(STYLES)]
-        seen[group.selector] = seen.get(group.selector, 0) + 1
-        label = group.selector + (f" ({note})" if note else "")
-        axes.plot(steps, middle, linestyle=style, color=colour, linewidth=1.8, label=label)
+        colour, label = colours[group.selector], _label(group, groups)
+        axes.plot(steps, middle, linestyle=styles[label], color=colour, linewidth=1.8, label=label)
         axes.fill_between(steps, low, high, color=colour, alpha=0.2, linewidth=0)
     for selector, at in published.items():
         if math.isfinite(at):
@@ -153,6 +154,20 @@ def _draw_panel(
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.set_xlabel("environment steps of one seed", fontsize=10)
+
+
+def _label(group: Group, groups: Mapping[Group, Sequence[Curve]]) -> str:
+    note = note_of(group, groups[group], groups)
+    return group.selector + (f" ({note})" if note else "")
+
+
+def line_numbers(labels: Mapping[Group, str]) -> dict[str, int]:
+    """Which of its selector's lines a label is, the same in every panel, so that each has a style of its own."""
+    of_selector: dict[str, dict[str, int]] = {}
+    for group, label in labels.items():
+        known = of_selector.setdefault(group.selector, {})
+        known.setdefault(label, len(known))
+    return {label: number for known in of_selector.values() for label, number in known.items()}
 
 
 def _caption(published: Mapping[str, float]) -> list[str]:

@@ -1,9 +1,12 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from discover_rl.report import save_figure
 from discover_rl.report.curves import COLOURS, PUBLISHED, curves_figure, mean_curve
-from discover_rl.report.rows import Curve, Group
+from discover_rl.report.rows import Curve, Group, grouped
 
 
 def curve(environment="rand_2d_10h", selector="discover", seed=0, settings="aaaa", steps=(100, 200, 300, 400)):
@@ -58,6 +61,29 @@ def test_groups_of_other_settings_have_another_line():
         "discover (settings aaaa)",
         "discover (settings bbbb)",
     ]
+
+
+def test_a_line_looks_the_same_in_every_panel():
+    """Though one panel lacks what stands first in another."""
+    curves = [
+        curve(env, settings=settings) for env, settings in (("u", "aaaa"), ("u", "bbbb"), ("v", "bbbb"), ("v", "cccc"))
+    ]
+    named = [replace(one, note=f"lr={one.group.settings}") for one in curves]
+    styles: dict[str, set[object]] = {}
+    for axes in curves_figure(named).axes:
+        for line in axes.lines:
+            styles.setdefault(str(line.get_label()), set()).add(line.get_linestyle())
+    assert styles == {
+        "discover (lr=aaaa)": {"-"},
+        "discover (lr=bbbb)": {"-."},
+        "discover (lr=cccc)": {"--"},
+    }  # what any dashes are called
+    pytest.importorskip("plotly")
+    from discover_rl.report.charts import learning_curves
+
+    figure: Any = learning_curves(grouped(named), COLOURS)
+    dashes = {trace.name: trace.line.dash for trace in figure.data if trace.name}
+    assert dashes == {"discover (lr=aaaa)": "solid", "discover (lr=bbbb)": "dash", "discover (lr=cccc)": "dot"}
 
 
 def test_nothing_to_draw_is_said():
