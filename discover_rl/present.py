@@ -31,8 +31,10 @@ from discover_rl.snapshots import Snapshots, load_snapshots
 
 OVER_TIME = (
     ("α, the weight of achievability", "goal/alpha"),
+    ("β, the weight of novelty", "goal/beta"),
     ("chosen goals achieved, share", "goal/selected_success_rate"),
 )
+WEIGHTS = ("goal/alpha", "goal/beta")  # every run has these columns, not every selector uses them
 ROUNDS_SHOWN = 60  # along a curve of distances
 
 
@@ -273,11 +275,11 @@ def _series(
     for found in report.groups[group]:
         folder = report.folder(found)
         if folder is not None:
-            has |= folder.has_alpha if tag == "goal/alpha" else False
+            has |= folder.has_alpha if tag in WEIGHTS else False
             steps, values = curve(select_seed(folder.metrics, found.seed), tag)
             if len(steps):
                 series.append((steps, values))
-    return series if has or (tag != "goal/alpha" and any(values.any() for _, values in series)) else []
+    return series if has or (tag not in WEIGHTS and any(values.any() for _, values in series)) else []
 
 
 def _frontier(report: Report, groups: Sequence[Group]) -> tuple[str, list[tuple[str, str, Band]]] | None:

@@ -277,9 +277,17 @@ def _panels(history: CurriculumHistory, metrics: Metrics, environment: HasTarget
     if any(len(curve(metrics, tag)[0]) for tag in ("eval/success_rate", "goal/selected_success_rate")):
         panels.append(lambda axes: _draw_success(axes, metrics))
     panels.append(lambda axes: _draw_frontier(axes, history, environment))
-    if len(curve(metrics, "goal/alpha")[0]):
+    weighs_novelty = _varies(metrics, "goal/beta")
+    if _varies(metrics, "goal/alpha") or (len(curve(metrics, "goal/alpha")[0]) and not weighs_novelty):
         panels.append(lambda axes: _draw_alpha(axes, metrics))
+    if weighs_novelty:
+        panels.append(lambda axes: _draw_beta(axes, metrics))
     return panels
+
+
+def _varies(metrics: Metrics, tag: str) -> bool:
+    values = curve(metrics, tag)[1]
+    return len(values) > 0 and float(np.ptp(values)) > 0
 
 
 def _draw_success(axes: "Axes", metrics: Metrics) -> None:
@@ -321,6 +329,13 @@ def _draw_alpha(axes: "Axes", metrics: Metrics) -> None:
     axes.plot(steps, values, color=PURPLE, linewidth=1.8)
     axes.set_ylim(min(0.0, float(values.min())), max(1.0, float(values.max())) * 1.03)
     axes.set_ylabel("alpha", fontsize=11)
+
+
+def _draw_beta(axes: "Axes", metrics: Metrics) -> None:
+    axes.plot(*_thin(*curve(metrics, "goal/beta")), color=PURPLE, linewidth=1.8)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(short_tick)
+    axes.set_ylabel("beta", fontsize=11)
 
 
 def _thin(

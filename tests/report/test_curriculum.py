@@ -126,6 +126,19 @@ def test_alpha_curve():
     assert axes.get_xlabel() == "environment steps"
 
 
+def test_the_weight_that_adapts_is_shown():
+    falling, still = np.geomspace(1, 0.1, ROUNDS), np.zeros(ROUNDS)
+    both = draw(columns=metrics() | {"goal/beta": falling})
+    np.testing.assert_allclose(ys(panel(both, "beta").lines[0]), falling)
+    assert panel(both, "alpha").lines
+    for changes, shown in (
+        ({"goal/alpha": still, "goal/beta": falling}, ["beta"]),
+        ({"goal/alpha": still, "goal/beta": still + 1}, ["alpha"]),
+    ):
+        labels = [axes.get_ylabel() for axes in draw(columns=metrics() | changes).axes]
+        assert [label for label in labels if label in ("alpha", "beta")] == shown
+
+
 @pytest.mark.parametrize("tag", ["eval/success_rate", "goal/selected_success_rate", "goal/alpha"])
 def test_a_missing_tag_only_takes_its_line_away(tag):
     columns = metrics()
