@@ -49,7 +49,7 @@ class Family:
 
 
 # of the ant mazes of arXiv 2505.19850; UMaze to Giant have those of Gymnasium-Robotics, the defaults. SquareSparse
-# to LongHorizon last twice as long as there (250 to 500 steps): MuJoCo's ant learns to walk 1.5 m/s, 13 steps a metre
+# to LongHorizon last twice as long as there (250 to 500 steps): MuJoCo's ant takes 6 steps a metre, 13 round a pillar
 PUBLISHED_SIZES = {"cell_size": 5.0, "wall_height": 5.0, "success_radius": 0.5}
 
 
