@@ -20,7 +20,7 @@ from discover_rl.nets import Captured, run_beside
 from discover_rl.prior import Prior
 from discover_rl.replay import Batch, ReplayBuffer, RowLayout, sample_batch
 from discover_rl.rollout import PRIORITY, Rollout
-from discover_rl.rounds import Round, batches_per_update, mean_where
+from discover_rl.rounds import Round, batches_per_update, mean_where, stride_steps
 from discover_rl.selectors import Candidates, Estimate, SelectorState
 
 
@@ -106,6 +106,8 @@ class Algorithm:
         state.use_target.copy_(choice.use_target)
         state.counted.copy_(choice.counted())
         state.goals.copy_(torch.where(choice.use_target[..., None], state.targets, chosen))
+        if self.config.after_goal == "explore":
+            state.strides.copy_(self.strides())
         if candidates.start is not None and candidates.target is not None:
             for total, estimate in (
                 (state.achievability, candidates.start.mean),
@@ -132,6 +134,14 @@ class Algorithm:
             desired=state.targets,
             distance=true_distance(self.env, goals) if self.selector.needs_distance else None,
         )
+
+    def strides(self) -> Float[Tensor, "run env goal"]:
+        """From where to where episodes came within a tenth of the time limit, or until their end."""
+        index = self.buffer.draw(self.num_envs, self.generators["goals"])
+        observation, *_, to_end = self.layout.split(self.buffer.gather(index))
+        steps = to_end[..., 0].clamp_max(stride_steps(self.num_steps) - 1).long()
+        last = self.layout.split(self.buffer.gather(index + steps * self.num_envs))[2]
+        return self.space.achieved(last) - self.space.achieved(observation)
 
     def _relevance(
         self, visited: Float[Tensor, "run cand obs"], goals: Float[Tensor, "run cand goal"], targets: Tensor

@@ -128,7 +128,7 @@ def _read_run(folder: Path) -> Run:
     if SUCCESS not in metrics:
         raise ValueError(f"{folder / METRICS} has no evaluation yet")
     device, curves = _device(folder), []
-    budget, stop = float(settings.get("num_timesteps", 0)), float(settings.get("stop_success", 0))
+    budget, stop, limit = (float(settings.get(key, 0)) for key in ("num_timesteps", "stop_success", "max_time"))
     seeds = np.unique(metrics["seed"]).tolist()
     solved = 0 < stop <= min(_last_known(select_seed(metrics, seed)[SUCCESS]) for seed in seeds)
     for seed in seeds:
@@ -137,7 +137,8 @@ def _read_run(folder: Path) -> Run:
         if known.any():
             steps, success = mine[STEP][known].astype(np.float64), mine[SUCCESS][known]
             seconds = _all_seconds(mine[SECONDS])[known] if SECONDS in mine else np.zeros(len(steps))
-            planned = 0.0 if solved else budget
+            stopped = SECONDS in mine and 0 < limit <= mine[SECONDS][known][-1]
+            planned = 0.0 if solved or stopped else budget
             found = Curve(group, seed, steps, success, seconds, device=device, source=str(folder), planned=planned)
             curves.append(found)
     if not curves:

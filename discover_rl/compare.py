@@ -46,7 +46,7 @@ from discover_rl.train import train
 PLAN, RUNS = "plan.yaml", "runs"
 FORMAT_VERSION = 1
 AXES = ("env", "experiment")
-OWN_KEYS = ("env", "experiment", "selector", "run_dir", "resume", "stop_success")
+OWN_KEYS = ("env", "experiment", "selector", "run_dir", "resume", "stop_success", "max_time")
 """What a comparison sets itself. Runs never end early, so that all have the same budget."""
 MACHINE_KEYS = ("device", "num_threads", "keep_checkpoint")
 """In what the processes of a comparison may differ."""
@@ -99,7 +99,7 @@ class Plan:
 
     def _overrides(self, task: str, selector: str) -> tuple[str, ...]:
         # the budget is the same for all, so a finished run never goes on
-        own = ("keep_checkpoint=false", *self.settings, "stop_success=0")
+        own = ("keep_checkpoint=false", *self.settings, "stop_success=0", "max_time=0")
         return (f"{self.axis}={task}", f"selector={selector}", *own)
 
     def grown(self, other: "Plan") -> "Plan":

@@ -11,8 +11,9 @@ from discover_rl.config import TrainConfig
 from discover_rl.goals import Environment, Simulated, Step
 from discover_rl.nets import Captured
 from discover_rl.replay import steps_to_end
-from discover_rl.rounds import Round, exploration_scale, give_up_steps, mean_where
+from discover_rl.rounds import Round, exploration_scale, give_up_steps, mean_where, stride_steps
 
+TARGET_LEGS = 0.25  # share of the places that an episode heads for while it explores that are its target
 PRIORITY = -1
 """Before updates, whose priority is 0: its many small kernels would each wait for a large one of theirs."""
 
@@ -23,7 +24,8 @@ class Episodes(NamedTuple):
     Attributes:
         observation: Where they are.
         goal: Where they are to go.
-        wander: Whether they act at random.
+        anchor: What they had achieved at the last look at whether they get on, if they are to explore where not.
+        wander: Whether they have done with their chosen goal, or there is none yet: they act at random, or explore.
         age: Their steps so far.
         first: Whether they are the first of their environment in this round.
         begins: Whether episodes begin by acting at random, the same throughout a round.
@@ -32,6 +34,7 @@ class Episodes(NamedTuple):
 
     observation: Float[Tensor, "run env obs"]
     goal: Float[Tensor, "run env goal"]
+    anchor: Float[Tensor, "run env goal"]
     wander: Bool[Tensor, "run env"]
     age: Float[Tensor, "run env"]
     first: Bool[Tensor, "run env"]
@@ -69,6 +72,7 @@ class Rollout:
         self.generator = generator
         self.lead = (config.seeds, config.num_envs)
         self.num_steps = state.done.shape[1]
+        self._explores = config.after_goal == "explore"
         device = state.done.device
         self._times = torch.arange(self.num_steps, device=device)
         self._patience = give_up_steps(config.num_envs, self.num_steps, config.patience, device)
@@ -128,17 +132,18 @@ class Rollout:
         begins = (self.stored < config.learning_starts).expand(self.lead)
         noise = exploration_scale(state.use_target, config.exploration_spread, config.greedy_share)
         age = torch.zeros_like(first, dtype=torch.float32)
-        return Episodes(state.observation, state.goals, begins, age, first, begins, noise)
+        anchor = self.env.goal_space.achieved(state.observation)
+        return Episodes(state.observation, state.goals, anchor, begins, age, first, begins, noise)
 
     def _act(self, episodes: Episodes) -> Float[Tensor, "run env act"]:
-        wander = episodes.wander
-        if self.config.patience < 1:
-            wander = wander | self._out_of_patience(episodes)
+        wander = episodes.begins if self._explores else episodes.wander
+        if self.config.patience < 1 and not self._explores:
+            wander = wander | self._out_of_patience(episodes.age)
         policy = self.agent.explore(episodes.observation, episodes.goal, episodes.noise)
         return torch.where(wander[..., None], self._random_actions(), policy)
 
-    def _out_of_patience(self, episodes: Episodes) -> Bool[Tensor, "run env"]:
-        return (episodes.age >= self._patience) & ~self.state.use_target
+    def _out_of_patience(self, age: Float[Tensor, "run env"]) -> Bool[Tensor, "run env"]:
+        return (age >= self._patience) & ~self.state.use_target
 
     def _random_actions(self) -> Float[Tensor, "run env act"]:
         """Uniform in [-1, 1]."""
@@ -158,18 +163,21 @@ class Rollout:
         observation = step.observation.unflatten(0, self.lead)
         achieved = space.achieved(observation)
         reached = space.success(achieved, goal)
-        state.reached |= reached & episodes.first
+        # what an episode reaches while it explores is not its chosen goal
+        state.reached |= reached & episodes.first & (~episodes.wander | episodes.begins | (not self._explores))
         state.came_to_target |= space.success(achieved, state.targets) & episodes.first
         terminated = step.terminated.unflatten(0, self.lead)
         columns = [episodes.observation, action, observation, goal, terminated[..., None].float()]
         state.block[..., :-1].index_copy_(1, time, torch.cat(columns, dim=-1)[:, None])
-        wander, age = episodes.wander, episodes.age + 1
+        wander, age, anchor = episodes.wander, episodes.age + 1, episodes.anchor
         if config.after_goal == "random":
             wander = wander | (reached & ~own_target)
         elif config.after_goal == "target":
             goal = torch.where(reached[..., None], state.targets, goal)
         elif config.after_goal == "next":
             goal = torch.where((reached & ~own_target)[..., None], goal.roll(1, dims=1), goal)
+        elif self._explores:
+            wander, goal, anchor = self._explore(episodes, achieved, reached)
         ended = terminated | step.truncated.unflatten(0, self.lead)
         if self.env.terminate_on_success:
             ended = ended | reached
@@ -184,7 +192,30 @@ class Rollout:
             state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
             goal = torch.where(ended[..., None], state.goals, goal)
             first = first & ~ended
-        return Episodes(observation, goal, wander, age, first, episodes.begins, episodes.noise)
+            anchor = torch.where(ended[..., None], space.achieved(observation), anchor)
+        return Episodes(observation, goal, anchor, wander, age, first, episodes.begins, episodes.noise)
+
+    def _explore(
+        self, episodes: Episodes, achieved: Float[Tensor, "run env goal"], reached: Bool[Tensor, "run env"]
+    ) -> tuple[Bool[Tensor, "run env"], Float[Tensor, "run env goal"], Float[Tensor, "run env goal"]]:
+        """Who explores after this step, where all are to go, and what they have achieved at the last look."""
+        state, config = self.state, self.config
+        age = episodes.age + 1
+        looks = age % stride_steps(self.num_steps) == 0
+        stands = looks & ~reached & self.env.goal_space.success(achieved, episodes.anchor)
+        done = (reached & ~state.use_target) | stands
+        if config.patience < 1:
+            done = done | self._out_of_patience(age)
+        wander = episodes.wander | done
+        due = reached | ~episodes.wander | looks
+        which, sign, target = torch.rand(3, *self.lead, device=achieved.device, generator=self.generator)
+        # float32 rounding may reach the number of environments itself
+        index = (which * config.num_envs).long().clamp_max(config.num_envs - 1)
+        stride = state.strides.gather(1, index[..., None].expand_as(state.strides))
+        near = achieved + torch.where(sign[..., None] < 0.5, -stride, stride)
+        place = torch.where(target[..., None] < TARGET_LEGS, state.targets, near)
+        goal = torch.where((wander & due & ~episodes.begins)[..., None], place, episodes.goal)
+        return wander, goal, torch.where(looks[..., None], achieved, episodes.anchor)
 
     def _end(self) -> None:
         state = self.state

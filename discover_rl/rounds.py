@@ -22,6 +22,7 @@ class Round:
         came_to_target: Whether it came to its target, whatever its goal.
         block: Transitions of the round, see ``RowLayout``.
         done: Last transitions of episodes.
+        strides: From where to where in the goal space episodes of the buffer came in a while, for those that explore.
         selected_success: Share of the selector's goals that were reached.
         commanded_success: Share of the episodes commanded to their target that reached it.
         target_success: Share of the episodes that came to the target, whatever their goal.
@@ -41,6 +42,7 @@ class Round:
         self.came_to_target = zeros(num_envs, dtype=torch.bool)
         self.block = zeros(num_steps, num_envs, layout.width)
         self.done = zeros(num_steps, num_envs, dtype=torch.bool)
+        self.strides = zeros(num_envs, layout.goal_dim)
         self.selected_success = zeros()
         self.commanded_success = zeros()
         self.target_success = zeros()
@@ -75,6 +77,11 @@ def exploration_scale(
 def give_up_steps(num_envs: int, num_steps: int, patience: float, device: torch.device) -> Float[Tensor, "env"]:
     """The step at which an episode gives up its goal: evenly from ``patience`` to 1 times the time limit."""
     return num_steps * (patience + (1 - patience) * _places(num_envs, device).flip(0))
+
+
+def stride_steps(num_steps: int) -> int:
+    """Steps for which an episode that explores heads for one place: a tenth of the time limit."""
+    return max(1, num_steps // 10)
 
 
 def _places(count: int, device: torch.device) -> Float[Tensor, "env"]:

@@ -73,6 +73,7 @@ FREE_KEYS = (
     "save_interval",
     "keep_checkpoint",
     "stop_success",
+    "max_time",
 )
 
 

@@ -57,7 +57,7 @@ class Trainer(Algorithm):
         )
         self.snapshots = Snapshots()
         self.good_evaluations = 0  # in a row
-        self.solved = False
+        self.solved, self.stopped = False, False
 
     # -- the run -----------------------------------------------------------------------------------------
 
@@ -86,10 +86,12 @@ class Trainer(Algorithm):
             evaluation = None
             start, steps_before = time.monotonic(), self.num_timesteps
             drawn = start
-            while self.num_timesteps < total and not self.solved:
+            while self.num_timesteps < total and not self.solved and not self.stopped:
                 self.train_round()
-                evaluates = self._due(config.eval_interval, total)
-                if evaluates or self._due(config.log_interval, total):
+                self.stopped = 0 < config.max_time <= time.monotonic() - start
+                last = self.stopped or self.num_timesteps >= total
+                evaluates = last or self.rounds % config.eval_interval == 0
+                if evaluates or self.rounds % config.log_interval == 0:
                     row = self.log_row()
                     elapsed = time.monotonic() - start
                     row["time/fps"] = (self.num_timesteps - steps_before) * self.num_runs / elapsed
@@ -101,19 +103,16 @@ class Trainer(Algorithm):
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
                         self.solved = self.good_evaluations >= EVALUATIONS_TO_STOP
-                        self._map_values(self.solved or self.num_timesteps >= total)
+                        self._map_values(self.solved or last)
                     writer.write(self.num_timesteps, row)
                     progress.update(self.num_timesteps, **_headline(row))
                     if evaluation is not None and time.monotonic() - drawn >= PICTURE_SECONDS:
                         self._save_pictures(run_dir, evaluation, writer, self.seeds[:1])
                         drawn = time.monotonic()
-                if self._due(config.save_interval, total) or self.solved:
+                if last or self.solved or self.rounds % config.save_interval == 0:
                     self.save(run_dir)
             if evaluation is not None:
                 self._save_pictures(run_dir, evaluation, writer, self.seeds)
-
-    def _due(self, interval: int, total: int) -> bool:
-        return self.rounds % interval == 0 or self.num_timesteps >= total
 
     def log_row(self) -> dict[str, Float[np.ndarray, "run"] | float]:
         """Metrics by tag, read back from the device, and checked.
@@ -188,7 +187,8 @@ class Trainer(Algorithm):
         }
         save_checkpoint(run_dir / MODEL, self.agent.parameters(), note)
         self.snapshots.save(run_dir, note)
-        if not self.config.keep_checkpoint and (self.solved or self.num_timesteps >= self.config.num_timesteps):
+        ended = self.solved or self.stopped or self.num_timesteps >= self.config.num_timesteps
+        if ended and not self.config.keep_checkpoint:
             save_checkpoint(run_dir / CHECKPOINT, {}, {**note, "only_note": True})
             return
         tensors = {

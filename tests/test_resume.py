@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,6 +152,30 @@ def test_a_run_that_stopped_early_is_finished(tiny, tmp_path, monkeypatch):
     run_dir, resume = choose_folder(config)
     train(config, run_dir, resume)
     assert choose_folder(config) == (tmp_path / "run-2", False)
+
+
+def test_a_run_that_the_clock_stopped_goes_on_and_equals_one_that_it_did_not_stop(tiny, held, differing, tmp_path):
+    through = train(tiny(3, eval_interval=1), tmp_path / "through")
+    stopped = tmp_path / "stopped"
+    config = tiny(3, eval_interval=1, max_time=1e-6, run_dir=str(stopped))
+    first = train(config, stopped)
+    assert (first.rounds, first.stopped, first.solved) == (1, True, False)
+    assert choose_folder(config) == (stopped, True)
+    second = train(replace(config, max_time=0.0), stopped, resume=True)
+    assert (second.rounds, second.stopped) == (3, False)
+    assert differing(held(through), held(second)) == []
+
+
+def test_time_that_is_left_stops_nothing(tiny, tmp_path):
+    trainer = train(tiny(2, max_time=3600.0), tmp_path)
+    assert (trainer.rounds, trainer.stopped) == (2, False)
+
+
+def test_a_run_that_the_clock_stopped_keeps_no_buffer_if_none_is_wanted(tiny, tmp_path):
+    train(tiny(3, max_time=1e-6, keep_checkpoint=False, eval_interval=2), tmp_path)
+    assert np.isfinite(read_metrics(tmp_path / METRICS)["eval/success_rate"]).all()  # though none was due
+    assert (tmp_path / MODEL).is_file()
+    assert load_note(tmp_path / CHECKPOINT)["only_note"]
 
 
 def _always_solved(agent, env, num_runs):

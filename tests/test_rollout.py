@@ -11,7 +11,7 @@ from discover_rl.selectors import HER
 from discover_rl.train import Trainer
 
 
-@pytest.mark.parametrize("after_goal", ["random", "next"])
+@pytest.mark.parametrize("after_goal", ["random", "next", "explore"])
 def test_a_rollout_around_a_simulation_is_the_rollout_step_by_step(tiny, walk, simulated, after_goal):
     """In episodes that end early and go on to other targets, with impatience and random actions at first."""
     changes = {"env": walk(fail=0.2, cut=0.2), "target": {"low": [0.5], "high": [0.9]}, "num_envs": 20}

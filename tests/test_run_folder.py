@@ -34,7 +34,7 @@ from discover_rl.train import Trainer, train
 
 CPU = torch.device("cpu")
 FREE = ["num_timesteps", "device", "num_threads", "cudagraphs", "compile", "tf32", "resume", "run_dir", "stop_success"]
-FREE += ["log_interval", "eval_interval", "save_interval", "keep_checkpoint"]
+FREE += ["log_interval", "eval_interval", "save_interval", "keep_checkpoint", "max_time"]
 
 
 def changed(value):
@@ -102,7 +102,7 @@ def plain(**changes):
         (plain(seed=-1), r"seed must not be negative, got -1"),
         (plain(num_candidates=3), r"num_candidates=3 is less than num_envs=32"),
         (plain(greedy_share=1.5), r"greedy_share must lie in \[0, 1\], got 1\.5"),
-        (plain(after_goal="rest"), r"after_goal is 'rest'; allowed: random, policy, target, next"),
+        (plain(after_goal="rest"), r"after_goal is 'rest'; allowed: random, policy, target, next, explore"),
         (plain(device="gpu"), r"device is 'gpu'; allowed: auto, cpu, cuda, cuda:N"),
         (plain(num_timesteps=float("inf")), r"num_timesteps must be .*, got inf"),
         (plain(num_timesteps=float("nan")), r"num_timesteps must be .*, got nan"),

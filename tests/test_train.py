@@ -342,7 +342,7 @@ def test_the_selectors_own_goals_count_or_all_where_it_has_none():
 # -- early ends ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("after_goal", ["random", "policy", "target", "next"])
+@pytest.mark.parametrize("after_goal", ["random", "policy", "target", "next", "explore"])
 @pytest.mark.parametrize(
     "ends", [{"fail": 0.15, "cut": 0.15}, {"terminate_on_success": True}, {"fail": 0.1, "terminate_on_success": True}]
 )
@@ -373,7 +373,7 @@ def test_rows_never_connect_two_episodes(tiny, walk, after_goal, ends):
             assert not rows["terminated"].any()  # reaching the goal is recomputed when rows are relabelled
         assert last[rows["terminated"][..., 0] == 1].all()
         terminated += int(rows["terminated"].sum())
-        if after_goal not in ("target", "next"):
+        if after_goal not in ("target", "next", "explore"):
             assert rows["goal"].equal(rows["goal"][:, :1].expand_as(rows["goal"]))
         assert rows["goal"][starts].equal(trainer.round.goals[:, None].expand_as(rows["goal"])[starts])
         trainer.log_row()
@@ -413,6 +413,84 @@ def test_what_follows_a_reached_goal(tiny, walk):
         else:
             assert rows["goal"].equal(trainer.round.goals[:, None].expand_as(rows["goal"]))
         assert trainer.round.reached.all()
+
+
+def exploring(tiny, walk, **changes):
+    """A trainer with the policy of zeros, whose buffer says that episodes elsewhere come 0.3 and 0.7 far."""
+    settings = {"num_envs": 50, "num_candidates": 50, "agent": ZeroConfig(), "selector": HER(), "patience": 1.0}
+    trainer = Trainer(tiny(env=walk(max_episode_steps=40), after_goal="explore", **(settings | changes)))
+    trainer.config.learning_starts = 0
+    trainer._choose_goals()
+    trainer.round.strides[:, ::2], trainer.round.strides[:, 1::2] = 0.3, 0.7
+    trainer.round.targets.fill_(40.0)
+    trainer.round.use_target[:] = False
+    trainer.round.use_target[:, :5] = True
+    return trainer
+
+
+def test_an_episode_explores_in_all_directions_once_it_has_come_to_its_goal(tiny, walk):
+    trainer = exploring(tiny, walk)
+    state = trainer.round
+    state.goals.copy_(state.observation[..., :1])  # where it stands
+    trainer.roll_out()
+    rows = rows_of_last_round(trainer)
+    assert not rows["action"].any()  # the policy acts on
+    assert state.reached.all()
+    goal, chosen = rows["goal"][..., 0], state.goals[..., 0]
+    assert goal[:, 0].equal(chosen)
+    assert goal[:, :, :5].equal(chosen[:, None, :5].expand(-1, 40, -1))  # commanded to the target: stays there
+    goal = goal[:, 1:, 5:]
+    far = (goal - chosen[:, None, 5:]).masked_fill(goal == 40, torch.nan)
+    shares = [float(far.isclose(torch.tensor(value), atol=1e-5).float().mean()) for value in (0.3, -0.3, 0.7, -0.7)]
+    shares.append(float(far.isnan().float().mean()))
+    assert sum(shares) == pytest.approx(1)
+    assert shares == pytest.approx([0.1875] * 4 + [0.25], abs=0.06)
+    # each place for a tenth of the time
+    changes = (goal[:, 1:] != goal[:, :-1]).any(2).any(0)
+    assert changes.nonzero()[:, 0].tolist() == list(range(2, 38, 4))
+
+
+def test_an_episode_that_stands_still_or_runs_out_of_patience_explores(tiny, walk):
+    trainer = exploring(tiny, walk, patience=0.05)
+    trainer.round.goals.fill_(-50.0)
+    trainer.round.strides.zero_()  # places where it stands
+    trainer.roll_out()
+    assert not trainer.round.reached.any()  # what it reaches while it explores is not its goal
+    explores = rows_of_last_round(trainer)["goal"][..., 0] != -50
+    # a tenth of the time stood still; those commanded to the target have patience till then
+    gives_up = give_up_steps(50, 40, 0.05, trainer.device).clamp_max(4)
+    gives_up[:5] = 4
+    assert (gives_up < 4).any()
+    assert explores.equal((torch.arange(40)[:, None] >= gives_up).expand_as(explores))
+
+
+def test_an_episode_that_moves_does_not_give_up(tiny, walk):
+    class ToAndFro(ZeroAgent):
+        def explore(self, observation, goal, scale):
+            step = (observation[..., 3:4] * 10).round()
+            return torch.where(step % 16 < 8, 0.5, -0.5)
+
+    trainer = exploring(tiny, walk)
+    trainer.roll_out.agent = ToAndFro(2, trainer.env.action_dim, torch.Generator())
+    trainer.round.goals.fill_(-50.0)
+    trainer.roll_out()
+    goal = rows_of_last_round(trainer)["goal"]
+    assert goal.eq(-50).all()
+
+
+def test_episodes_explore_as_far_as_episodes_of_the_buffer_have_come(tiny, walk):
+    settings = {"num_envs": 30, "num_candidates": 30, "learning_starts": 1200}
+    trainer = Trainer(tiny(env=walk(cut=0.1, max_episode_steps=40), after_goal="explore", **settings))
+    assert not trainer.strides().any()  # an empty buffer
+    trainer.train_round()
+    rows = rows_of_last_round(trainer)
+    place, following, left = rows["observation"][..., 0], rows["following"][..., 0], rows["to_end"][..., 0].long()
+    last = torch.arange(40)[:, None] + left.clamp_max(3)
+    possible = (following.gather(1, last) - place).flatten(1)
+    found = trainer.strides()[..., 0]
+    assert found.unique().numel() > 20
+    near = (found[:, :, None] - possible[:, None]).abs().min(2).values
+    assert near.max() < 1e-6
 
 
 def test_an_episode_out_of_patience_acts_at_random_unless_its_goal_is_its_target(tiny, walk):

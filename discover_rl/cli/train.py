@@ -130,6 +130,11 @@ def _train_config(config: "TrainConfig", label: str) -> float:
         trainer.run(run_dir, resume)
     if trainer.solved:
         print(f"\nsolved after {trainer.num_timesteps:,} of at most {config.num_timesteps:,.0f} steps", end="")
+    elif trainer.stopped:
+        print(f"\nstopped after {config.max_time:,.0f} s (max_time), {trainer.num_timesteps:,} of at most", end="")
+        print(f" {config.num_timesteps:,.0f} steps", end="")
+        if config.keep_checkpoint:
+            print("; the same command goes on from there", end="")
     return _print_where(run_dir, trainer.seeds)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-AFTER_GOAL = ("random", "policy", "target", "next")
+AFTER_GOAL = ("random", "policy", "target", "next", "explore")
 
 
 @dataclass
@@ -74,10 +74,15 @@ class TrainConfig:
         num_candidates: Achieved goals among which the selector chooses, drawn anew each round from the whole buffer;
             too few, and what was found at the frontier yesterday is rarely among them.
         after_goal: What an episode does once its chosen goal is reached: ``random`` uniformly random actions,
-            ``policy`` stays, ``target`` goes on to the target, ``next`` to the goal of the next environment.
+            ``policy`` stays, ``target`` goes on to the target, ``next`` to the goal of the next environment,
+            ``explore`` goes on by the policy to places near by, one after the other: as far away, in any direction, as
+            episodes come elsewhere within a tenth of the time limit, and now and then towards the target. For bodies
+            that random actions do not move; goals must be vectors that can be added, as places can. Episodes that stand
+            still for such a while give their goal up, the target too, and explore.
         patience: Share of the time limit after which an episode that has not reached its chosen goal begins to act
-            uniformly at random, as after reaching it: most goals at the frontier are missed, but missed nearby. The
-            moment differs between environments, evenly from this share to the whole; 1 never gives up.
+            uniformly at random (with ``explore``, to explore), as after reaching it: most goals at the frontier are
+            missed, but missed nearby. The moment differs between environments, evenly from this share to the whole; 1
+            never gives up.
         exploration_spread: How much exploration noise differs between environments, in [0, 1]: its deviation runs
             evenly from (1 - spread) to (1 + spread) times the agent's.
         greedy_share: Share of the episodes commanded to the target that act without noise. They show the critics
@@ -87,6 +92,8 @@ class TrainConfig:
         eval_episodes: Episodes of an evaluation, per run.
         stop_success: Training ends early once every run has had at least this success rate in three evaluations
             in a row; 0 trains to ``num_timesteps`` whatever happens.
+        max_time: Seconds of training after which a run stops, with an evaluation and a checkpoint; the same command
+            goes on from there, for as long again. 0 trains to ``num_timesteps`` however long it takes.
         save_interval: Rounds between two checkpoints; the last round is always saved.
         keep_checkpoint: Whether a finished run keeps what it could be trained further from: optimiser, replay buffer,
             gigabytes for many seeds. Without it the networks, the metrics and the report's data are left.
@@ -127,6 +134,7 @@ class TrainConfig:
     eval_interval: int = 10
     eval_episodes: int = 50
     stop_success: float = 0.0
+    max_time: float = 0.0
     save_interval: int = 50
     keep_checkpoint: bool = True
     num_threads: int = 0
@@ -154,8 +162,8 @@ class TrainConfig:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)}")
         if not self.num_timesteps < math.inf:
             raise ValueError(f"num_timesteps must be finite, got {self.num_timesteps}")
-        for key in ("seed", "gradient_steps", "learning_starts", "num_threads"):
-            if getattr(self, key) < 0:
+        for key in ("seed", "gradient_steps", "learning_starts", "num_threads", "max_time"):
+            if not getattr(self, key) >= 0:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.buffer_size > 2**24:
             raise ValueError(f"buffer_size must be at most {2**24} (draws are float32), got {self.buffer_size}")
