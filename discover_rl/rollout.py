@@ -24,7 +24,6 @@ class Episodes(NamedTuple):
     Attributes:
         observation: Where they are.
         goal: Where they are to go.
-        anchor: What they had achieved at the last look at whether they get on, if they are to explore where not.
         wander: Whether they have done with their chosen goal, or there is none yet: they act at random, or explore.
         age: Their steps so far.
         first: Whether they are the first of their environment in this round.
@@ -34,7 +33,6 @@ class Episodes(NamedTuple):
 
     observation: Float[Tensor, "run env obs"]
     goal: Float[Tensor, "run env goal"]
-    anchor: Float[Tensor, "run env goal"]
     wander: Bool[Tensor, "run env"]
     age: Float[Tensor, "run env"]
     first: Bool[Tensor, "run env"]
@@ -132,8 +130,7 @@ class Rollout:
         begins = (self.stored < config.learning_starts).expand(self.lead)
         noise = exploration_scale(state.use_target, config.exploration_spread, config.greedy_share)
         age = torch.zeros_like(first, dtype=torch.float32)
-        anchor = self.env.goal_space.achieved(state.observation)
-        return Episodes(state.observation, state.goals, anchor, begins, age, first, begins, noise)
+        return Episodes(state.observation, state.goals, begins, age, first, begins, noise)
 
     def _act(self, episodes: Episodes) -> Float[Tensor, "run env act"]:
         wander = episodes.begins if self._explores else episodes.wander
@@ -169,7 +166,7 @@ class Rollout:
         terminated = step.terminated.unflatten(0, self.lead)
         columns = [episodes.observation, action, observation, goal, terminated[..., None].float()]
         state.block[..., :-1].index_copy_(1, time, torch.cat(columns, dim=-1)[:, None])
-        wander, age, anchor = episodes.wander, episodes.age + 1, episodes.anchor
+        wander, age = episodes.wander, episodes.age + 1
         if config.after_goal == "random":
             wander = wander | (reached & ~own_target)
         elif config.after_goal == "target":
@@ -177,7 +174,7 @@ class Rollout:
         elif config.after_goal == "next":
             goal = torch.where((reached & ~own_target)[..., None], goal.roll(1, dims=1), goal)
         elif self._explores:
-            wander, goal, anchor = self._explore(episodes, achieved, reached)
+            wander, goal = self._explore(episodes, achieved, reached)
         ended = terminated | step.truncated.unflatten(0, self.lead)
         if self.env.terminate_on_success:
             ended = ended | reached
@@ -192,22 +189,19 @@ class Rollout:
             state.goals.copy_(torch.where(own_target[..., None], state.targets, state.goals))
             goal = torch.where(ended[..., None], state.goals, goal)
             first = first & ~ended
-            anchor = torch.where(ended[..., None], space.achieved(observation), anchor)
-        return Episodes(observation, goal, anchor, wander, age, first, episodes.begins, episodes.noise)
+        return Episodes(observation, goal, wander, age, first, episodes.begins, episodes.noise)
 
     def _explore(
         self, episodes: Episodes, achieved: Float[Tensor, "run env goal"], reached: Bool[Tensor, "run env"]
-    ) -> tuple[Bool[Tensor, "run env"], Float[Tensor, "run env goal"], Float[Tensor, "run env goal"]]:
-        """Who explores after this step, where all are to go, and what they have achieved at the last look."""
+    ) -> tuple[Bool[Tensor, "run env"], Float[Tensor, "run env goal"]]:
+        """Who explores after this step, and where all are to go."""
         state, config = self.state, self.config
         age = episodes.age + 1
-        looks = age % stride_steps(self.num_steps) == 0
-        stands = looks & ~reached & self.env.goal_space.success(achieved, episodes.anchor)
-        done = (reached & ~state.use_target) | stands
+        done = reached & ~state.use_target
         if config.patience < 1:
             done = done | self._out_of_patience(age)
         wander = episodes.wander | done
-        due = reached | ~episodes.wander | looks
+        due = reached | ~episodes.wander | (age % stride_steps(self.num_steps) == 0)
         which, sign, target = torch.rand(3, *self.lead, device=achieved.device, generator=self.generator)
         # float32 rounding may reach the number of environments itself
         index = (which * config.num_envs).long().clamp_max(config.num_envs - 1)
@@ -215,7 +209,7 @@ class Rollout:
         near = achieved + torch.where(sign[..., None] < 0.5, -stride, stride)
         place = torch.where(target[..., None] < TARGET_LEGS, state.targets, near)
         goal = torch.where((wander & due & ~episodes.begins)[..., None], place, episodes.goal)
-        return wander, goal, torch.where(looks[..., None], achieved, episodes.anchor)
+        return wander, goal
 
     def _end(self) -> None:
         state = self.state
