@@ -257,5 +257,6 @@ def _to_numpy(metrics: Mapping[str, Tensor]) -> dict[str, Float[np.ndarray, "run
 
 
 def _headline(row: Mapping[str, Float[np.ndarray, "run"] | float]) -> dict[str, float]:
-    shown = {"success": "eval/success_rate", "goals": "goal/selected_success_rate", "alpha": "goal/alpha"}
+    shown = {"success": "eval/success_rate", "goals": "goal/selected_success_rate"}
+    shown |= {"alpha": "goal/alpha", "beta": "goal/beta"}
     return {name: float(np.mean(row[tag])) for name, tag in shown.items() if tag in row}

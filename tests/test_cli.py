@@ -79,7 +79,7 @@ def test_an_unknown_verb_is_said(fails):
         ("agent=ppo", "agent is 'ppo'; allowed: dqn, random, td3, zero"),
         (
             "experiment=papers",
-            "experiment is 'papers'; did you mean 'paper'?; allowed: ant, ant_large, ",
+            "experiment is 'papers'; did you mean 'paper'?; allowed: ant, ant_big_square_sparse, ",
         ),
         ("seeds=many", "Value 'many' of type 'str' could not be converted to Integer"),
         ("seeds=0", "seeds must be at least 1, got 0"),

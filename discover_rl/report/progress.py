@@ -46,7 +46,7 @@ class ProgressLine:
         self.plain_interval = plain_interval
         self._clock = clock
         self._step = self._shown = initial
-        self._fields: dict[str, float] = {"success": math.nan, "goals": math.nan, "alpha": math.nan}
+        self._fields: dict[str, float] = {"success": math.nan, "goals": math.nan}
         self._start = self._last = clock()
         self._bar: tqdm | None = self._live_bar() if _has_live_terminal() else None
 
@@ -56,6 +56,7 @@ class ProgressLine:
         success: float | None = None,
         goals: float | None = None,
         alpha: float | None = None,
+        beta: float | None = None,
     ) -> None:
         """Say where the run stands; cheap enough for every round.
 
@@ -63,10 +64,16 @@ class ProgressLine:
             step: Environment steps so far, ``initial`` included.
             success: Success rate on the target; None leaves what was shown.
             goals: Share of the chosen goals that were achieved; None leaves what was shown.
-            alpha: Curriculum weight; None leaves what was shown.
+            alpha: Weight of achievability against relevance; None leaves what was shown.
+            beta: Factor on novelty, shown instead of alpha where it is what adapts: alpha is 0, beta not 1.
         """
         step = min(step, self.total)
-        for name, value in (("success", success), ("goals", goals), ("alpha", alpha)):
+        if alpha is not None:
+            self._fields.pop("alpha", None)
+            self._fields.pop("beta", None)
+        adapts = alpha == 0 and beta is not None and beta != 1
+        weight = ("beta", beta) if adapts else ("alpha", alpha)
+        for name, value in (("success", success), ("goals", goals), weight):
             if value is not None and not math.isnan(value):
                 self._fields[name] = float(value)
         moved, self._step = step - self._step, step

@@ -70,6 +70,15 @@ def test_total_must_be_positive():
         ProgressLine(0, 0, "run")
 
 
+def test_the_weight_that_adapts_is_shown(capsys):
+    with ProgressLine(9, 0, "run", plain_interval=0.0, clock=Clock()) as progress:
+        for step, (alpha, beta) in enumerate([(0.5, 1.0), (0.0, 0.1), (0.0, 1.0), (0.5, 0.1)], start=1):
+            progress.update(step, alpha=alpha, beta=beta)
+        progress.update(5)
+    shown = [line.split(" left ")[1] for line in lines(capsys)]
+    assert shown == ["alpha 0.50", "beta 0.10", "alpha 0.00", "alpha 0.50", "alpha 0.50"]
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 def test_the_live_line_is_one_line_of_the_terminal(monkeypatch, columns):
     written = live(monkeypatch, columns, [(500_000, 0.25), (1_000_000, 0.75), (1_100_000, 1.0)])
