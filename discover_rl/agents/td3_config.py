@@ -42,6 +42,12 @@ class TD3Config:
             back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
         hindsight_slack: Factor on those k steps, at least 1. Above 1 the bound still shows the way where nothing is
             known yet, and leaves room below γ^k for what goes wrong on other attempts at the same way, such as a fall.
+        relative_gradients: Whether errors and gains count relative to Q where it is small. Q is the softplus of a
+            critic's output z, whose slope is about Q there; the gradient of the squared error, (Q - y) dQ/dz, and what
+            the actor ascends, dQ/dz dz/da, have it as a factor, so that far goals, Q = γ^d, hardly count beside near
+            ones. Without the factor critics descend the deviance of their link, still least at the mean of y
+            (a generalised linear model with softplus as its canonical link, McCullagh & Nelder 1989), and the actor
+            ascends z, which is about log Q.
         fused: Whether updates on CUDA run as a few Triton kernels (see ``fused_obstacle`` for when they can).
     """
 
@@ -65,6 +71,7 @@ class TD3Config:
     goal_is_terminal: bool = True
     hindsight_bound: bool = True
     hindsight_slack: float = 1.0
+    relative_gradients: bool = False
     fused: bool = True
 
     def __post_init__(self) -> None:

@@ -191,6 +191,7 @@ class FusedUpdate:
             C=self.config.target_critics,
             B=self.batch_size,
             IN=self.input_dim,
+            RELATIVE=self.config.relative_gradients,
             BI=_input_block(self.input_dim),
             **constants,
         )
@@ -233,6 +234,7 @@ class FusedUpdate:
             A=config.actor_critics,
             B=self.batch_size,
             IN=self.input_dim,
+            RELATIVE=self.config.relative_gradients,
             BI=_input_block(self.input_dim),
             **actions,
             **ascent_constants,

@@ -195,11 +195,15 @@ class PlainUpdate:
         logit, hidden = net.forward(networks.critics, inputs[:, None])
         q = softplus(logit)
         error = q - self._bellman_target(batch)[:, None, :, None]
-        # d/dlogit of mean(error²), with softplus' = sigmoid
-        grad = error * logit.sigmoid() * (2 / error.shape[2])
+        # d/dlogit of mean(error²)
+        grad = error * self._slope(logit) * (2 / error.shape[2])
         net.backward(networks.critics, hidden, grad, networks.critics.grad)
         self._metrics["train/critic_loss"].copy_(error.square().mean((1, 2, 3)))
         self._metrics["train/q_mean"].copy_(q.mean((1, 2, 3)))
+
+    def _slope(self, logit: Float[Tensor, "*lead"]) -> Float[Tensor, "*lead"]:
+        """Of the softplus, which is the sigmoid, or 1 for gradients relative to it."""
+        return torch.ones_like(logit) if self.config.relative_gradients else logit.sigmoid()
 
     def _bellman_target(self, batch: Minibatches) -> Float[Tensor, "run batch"]:
         networks, net = self.networks, self.networks.critic_net
@@ -223,7 +227,7 @@ class PlainUpdate:
         inputs = torch.cat([state, disturbed.clamp(-1, 1)], dim=-1)[:, None]
         q_logit, q_hidden = net.forward(critics, inputs)
         # d/dlogit of -mean(softplus(logit)), then through the critics to the action
-        grad_q = q_logit.sigmoid().mul_(-1 / (critics.shape[1] * inputs.shape[2]))
+        grad_q = self._slope(q_logit).mul_(-1 / (critics.shape[1] * inputs.shape[2]))
         grad_input = net.backward(critics, q_hidden, grad_q, need_input=True)
         assert grad_input is not None
         grad_action = grad_input[..., -action.shape[-1] :].sum(1)

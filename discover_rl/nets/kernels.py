@@ -132,6 +132,12 @@ def _softplus(x):
 
 
 @triton.jit
+def _slope(x, RELATIVE: tl.constexpr):
+    """Of the softplus, or 1 for gradients relative to it."""
+    return tl.zeros_like(x) + 1 if RELATIVE else tl.sigmoid(x)
+
+
+@triton.jit
 def policy_kernel(
     flat,
     x,
@@ -247,6 +253,7 @@ def critic_kernel(
     BN: tl.constexpr,
     BK: tl.constexpr,
     BI: tl.constexpr,
+    RELATIVE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Forward and backward pass of every critic on the squared error to the Bellman target.
@@ -272,7 +279,7 @@ def critic_kernel(
     weight = flat + (IN + 1) * H + (L - 1) * (H + 1) * H
     logit = _scalar_head(hidden + last, weight, weight + H, H, BM, BN)
     estimate = _softplus(logit)
-    grad = (estimate - target) * tl.sigmoid(logit) * (2.0 / B)
+    grad = (estimate - target) * _slope(logit, RELATIVE) * (2.0 / B)
     tl.store(head_grad + net * B + rows, grad)
     tl.store(value + net * B + rows, estimate)
     tl.store(error + net * B + rows, estimate - target)
@@ -307,6 +314,7 @@ def ascend_kernel(
     BN: tl.constexpr,
     BK: tl.constexpr,
     BI: tl.constexpr,
+    RELATIVE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """The gradient of minus the mean value of A members by the action, into grad_action (R, A, B, ACT)."""
@@ -323,7 +331,7 @@ def ascend_kernel(
     weight = flat + (IN + 1) * H + (L - 1) * (H + 1) * H
     logit = _scalar_head(hidden + last, weight, weight + H, H, BM, BN)
     tl.store(value + net * B + block * BM + rows, _softplus(logit))
-    grad = tl.sigmoid(logit) * (-1.0 / (A * B))
+    grad = _slope(logit, RELATIVE) * (-1.0 / (A * B))
     _scalar_head_delta(grad, hidden + last, weight, delta + last, H, BM, BN)
     _hidden_deltas(flat, hidden, delta, B, IN, H, L, BM, BN, BK, PRECISION)
     actions = tl.arange(0, ACT_PAD)

@@ -246,27 +246,34 @@ def test_without_noise_the_target_is_that_of_the_target_actors_action():
 # -- updates ---------------------------------------------------------------------------------------------
 
 
-def test_the_gradient_of_the_critics_is_that_of_autograd():
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_gradient_of_the_critics_is_that_of_autograd(relative):
     # without noise, and with all target critics drawn, an update has no chance in it
-    agent = make(policy_delay=1, target_critics=3, target_noise=0.0, hidden_sizes=[16, 16])
+    settings = {"target_critics": 3, "target_noise": 0.0, "hidden_sizes": [16, 16], "relative_gradients": relative}
+    agent = make(policy_delay=1, **settings)
     batch, networks = batch_of(0), agent.networks
     target = bellman_targets(agent, batch)
     critics = networks.critics.detach().clone().requires_grad_()
     inputs = torch.cat([batch.observation, batch.goal, batch.action], -1)[:, None]
-    q = softplus(networks.critic_net.plain(critics, inputs)[..., 0])
+    logit = networks.critic_net.plain(critics, inputs)[..., 0]
+    q = softplus(logit)
     loss = (q - target).square().mean(-1)
-    (gradient,) = torch.autograd.grad(loss.sum(), critics)
+    # of the deviance only its slope by the logit has a simple form, twice the error
+    descended = 2 * ((q - target).detach() * logit).mean(-1) if relative else loss
+    (gradient,) = torch.autograd.grad(descended.sum(), critics)
     agent.update(stacked(batch))
     assert networks.critics.grad is not None
     torch.testing.assert_close(networks.critics.grad, gradient, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(agent.metrics()["train/critic_loss"], loss.detach().mean(1))
 
 
+@pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("saturation_penalty", [0.0, 0.5])
 @pytest.mark.parametrize("actor_noise", [0.0, 1.0])
 @pytest.mark.parametrize("actor_critics", [2, 3])
-def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise, saturation_penalty):
+def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_noise, saturation_penalty, relative):
     agent = make(
+        relative_gradients=relative,
         policy_delay=1,
         actor_critics=actor_critics,
         actor_noise=actor_noise,
@@ -291,11 +298,25 @@ def test_the_gradient_of_the_actor_is_that_of_autograd(actor_critics, actor_nois
     chosen = networks.critics.detach()[torch.arange(RUNS)[:, None], minibatches.actor_members[:, 1]]
     logit = networks.critic_net.plain(chosen, torch.cat([state, action], -1)[:, None])
     loss = -softplus(logit[..., 0]).mean((1, 2))
-    (gradient,) = torch.autograd.grad((loss + push).sum(), actor)
+    descended = -logit[..., 0].mean((1, 2)) if relative else loss
+    (gradient,) = torch.autograd.grad((descended + push).sum(), actor)
     actor_step(agent, minibatches, 1)
     assert networks.actor.grad is not None
     torch.testing.assert_close(networks.actor.grad, gradient, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(agent.metrics()["train/actor_loss"], loss.detach())
+
+
+@pytest.mark.parametrize(("relative", "slope"), [(False, 1 - math.exp(-0.05)), (True, 1.0)])
+def test_with_relative_gradients_a_small_value_is_pulled_as_a_large_one_is(relative, slope):
+    """And still to the mean of what it is told: one of four outcomes is a success."""
+    told = torch.tensor([1.0, 0.0, 0.0, 0.0]).repeat(RUNS, BATCH // 4)
+    for value, pull in ((0.25, 0.0), (0.05, 2 * (0.05 - 0.25) * slope)):
+        agent = make(policy_delay=1, relative_gradients=relative, hindsight_bound=False)
+        set_constant(agent, agent.networks.critics, [value] * agent.config.num_critics)
+        agent.update(stacked(batch_of(0)._replace(reward=told, terminated=torch.ones_like(told))))
+        assert agent.networks.critics.grad is not None
+        found = agent.networks.critics.grad[..., agent.networks.critic_net.slots[-1][1]]
+        torch.testing.assert_close(found, torch.full_like(found, pull), atol=1e-6, rtol=1e-4)
 
 
 def test_an_actor_at_the_bounds_of_its_actions_comes_back_with_the_penalty():

@@ -31,6 +31,7 @@ class Case:
     value_max: float = 1.0
     calls: int = 2
     saturation_penalty: float = 0.0
+    relative_gradients: bool = False
 
     def config(self) -> TD3Config:
         num_critics, target_critics, actor_critics = self.critics
@@ -46,6 +47,7 @@ class Case:
             target_noise=0.3,
             actor_noise=0.3,
             saturation_penalty=self.saturation_penalty,
+            relative_gradients=self.relative_gradients,
         )
 
 
@@ -57,6 +59,7 @@ CASES = {
     "the widest tiles": Case([256, 256], (2, 2, 2), critics=(1, 1, 1), small_blocks=True, calls=1),
     "three layers, many actions": Case([64, 64, 64], (3, 17, 2), 16, 1, 3, (3, 3, 1), calls=1, saturation_penalty=0.5),
     "inputs of several tiles": Case([64, 64], (70, 2, 5), 128, warm=False),
+    "gradients relative to Q": Case([64, 64], (2, 2, 2), critics=(3, 2, 2), relative_gradients=True),
     "one layer, a batch of no power of two": Case([64], (2, 2, 1), 48, 2, 2, value_max=10.0),
 }
 
