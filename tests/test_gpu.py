@@ -38,13 +38,14 @@ def close(one, other, start, bound=1e-3):
 
 
 @pytest.mark.parametrize(
-    ("hidden_sizes", "widths", "batch_size", "num_runs", "policy_delay"),
+    ("hidden_sizes", "widths", "batch_size", "num_runs", "policy_delay", "relative"),
     [
-        ([256, 256, 256], (4, 2, 2), 256, 1, 2),
-        ([256, 256, 256], (4, 2, 2), 256, 10, 2),
-        ([512, 512], (29, 8, 2), 256, 2, 1),
-        ([128, 128], (70, 17, 5), 64, 3, 3),
-        ([64, 64], (12, 3, 4), 48, 2, 2),
+        ([256, 256, 256], (4, 2, 2), 256, 1, 2, False),
+        ([256, 256, 256], (4, 2, 2), 256, 10, 2, False),
+        ([256, 256, 256], (29, 8, 2), 256, 5, 2, True),
+        ([512, 512], (29, 8, 2), 256, 2, 1, False),
+        ([128, 128], (70, 17, 5), 64, 3, 3, True),
+        ([64, 64], (12, 3, 4), 48, 2, 2, False),
     ],
     ids=str,
 )
@@ -52,11 +53,12 @@ def close(one, other, start, bound=1e-3):
 # either differs from float32
 @pytest.mark.parametrize(("precision", "bound"), [("highest", 5e-3), ("high", 0.2)])
 def test_the_compiled_kernels_compute_what_the_plain_update_computes(
-    twins, matmul_precision, hidden_sizes, widths, batch_size, num_runs, policy_delay, precision, bound
+    twins, matmul_precision, hidden_sizes, widths, batch_size, num_runs, policy_delay, relative, precision, bound
 ):
     pytest.importorskip("triton")
     matmul_precision(precision)
-    config = TD3Config(hidden_sizes=hidden_sizes, policy_delay=policy_delay, gamma=0.9, tau=0.3)
+    settings = {"policy_delay": policy_delay, "gamma": 0.9, "tau": 0.3, "relative_gradients": relative}
+    config = TD3Config(hidden_sizes=hidden_sizes, **settings)
     # Adam's first steps are signs of gradients, also of those that are nothing but rounding; later ones are not
     pair = twins(config, num_runs, widths, warm=True)
     minibatches = pair.batches(3 * policy_delay, batch_size)
