@@ -466,8 +466,9 @@ def test_episodes_explore_as_far_as_episodes_of_the_buffer_have_come(tiny, walk)
     settings = {"num_envs": 30, "num_candidates": 30, "learning_starts": 1200}
     trainer = Trainer(tiny(env=walk(cut=0.1, max_episode_steps=40), after_goal="explore", **settings))
     assert not trainer.strides().any()  # an empty buffer
-    trainer.train_round()
+    trainer.train_round()  # of random actions, which nobody explores instead of
     rows = rows_of_last_round(trainer)
+    assert rows["goal"].equal(trainer.round.goals[:, None].expand_as(rows["goal"]))
     place, following, left = rows["observation"][..., 0], rows["following"][..., 0], rows["to_end"][..., 0].long()
     last = torch.arange(40)[:, None] + left.clamp_max(3)
     possible = (following.gather(1, last) - place).flatten(1)
