@@ -160,8 +160,10 @@ class Rollout:
         observation = step.observation.unflatten(0, self.lead)
         achieved = space.achieved(observation)
         reached = space.success(achieved, goal)
-        # what an episode reaches while it explores is not its chosen goal
-        state.reached |= reached & episodes.first & (~episodes.wander | episodes.begins | (not self._explores))
+        heads_for_chosen = episodes.first
+        if self._explores:  # what is reached then is another goal
+            heads_for_chosen = heads_for_chosen & (~episodes.wander | episodes.begins)
+        state.reached |= reached & heads_for_chosen
         state.came_to_target |= space.success(achieved, state.targets) & episodes.first
         terminated = step.terminated.unflatten(0, self.lead)
         columns = [episodes.observation, action, observation, goal, terminated[..., None].float()]

@@ -356,6 +356,7 @@ def test_two_processes_share_the_runs_and_one_outlives_the_other(settings, tmp_p
         (["envs=[point_maze/v]", "selectors=[her]"], "env is 'point_maze/v'"),
         (["envs=[point_maze/u]", "selectors=[her]", "agent.gama=1"], "unknown key agent.gama"),
         (["envs=[point_maze/u]", "selectors=[her]", "stop_success=0.9"], "so that all runs have the same budget"),
+        (["envs=[point_maze/u]", "selectors=[her]", "max_time=60"], "max_time is set by the comparison itself"),
         (["envs=[point_maze/u]", "selectors=[her]", "run_dir=x"], "run_dir is set by the comparison itself"),
         (["envs=[point_maze/u]", "selectors=[her", "seed=1"], "'selectors=[her' cannot be read"),
         (["selector", "envs=[point_maze/u]"], "'selector' is not an option; did you mean 'selectors'?"),

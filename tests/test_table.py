@@ -188,14 +188,14 @@ def test_the_clock_of_a_resumed_run_goes_on(make):
 def test_a_run_that_is_not_finished_is_said(make, table):
     folder = make("a", budget=8000, last=4000, seeds=1)
     assert table(folder)[1] == [f"discover-rl: warning: {folder} is not finished: 4,000 of 8,000 steps"]
+    solved = make("b", budget=8000, last=4000, seeds=1, stop_success=0.9)
+    assert table(solved)[1] == []
 
 
 def test_a_run_that_ended_with_its_time_is_finished(make, table):
     folder = make("a", budget=8000, last=4000, seeds=1, max_time=40.0)
     assert table(folder)[1] == []
     assert table(make("b", budget=8000, last=4000, seeds=1, max_time=41.0))[1]
-    solved = make("b", budget=8000, last=4000, seeds=1, stop_success=0.9)
-    assert table(solved)[1] == []
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,13 @@ class ProgressLine:
             beta: Factor on novelty, shown instead of alpha where it is what adapts: alpha is 0, beta not 1.
         """
         step = min(step, self.total)
-        if alpha is not None:
-            self._fields.pop("alpha", None)
-            self._fields.pop("beta", None)
-        adapts = alpha == 0 and beta is not None and beta != 1
-        weight = ("beta", beta) if adapts else ("alpha", alpha)
-        for name, value in (("success", success), ("goals", goals), weight):
+        shown, hidden = ("beta", "alpha") if alpha == 0 and beta not in (None, 1) else ("alpha", "beta")
+        weight = beta if shown == "beta" else alpha
+        for name, value in (("success", success), ("goals", goals), (shown, weight)):
             if value is not None and not math.isnan(value):
                 self._fields[name] = float(value)
+                if name == shown:
+                    self._fields.pop(hidden, None)
         moved, self._step = step - self._step, step
         if self._bar is not None:
             self._bar.postfix = self._postfix()
