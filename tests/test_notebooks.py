@@ -71,7 +71,7 @@ def test_quickstart_trains_looks_and_evaluates(outputs):
 def test_compare_shows_the_statistics_of_stored_rows(outputs):
     text, pictures = outputs("compare.ipynb")
     assert "9 seeds of 3 lines" in text
-    assert "| u | her | 3 | 0.16 | ∞; ∞; 0/3 |" in text
+    assert "| u | her | 3 | 0.26 | ∞; ∞; 0/3 |" in text
     assert "P(discover better)" in text
     assert pictures == 2
 
