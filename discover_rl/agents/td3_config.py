@@ -16,7 +16,9 @@ class TD3Config:
             stays: a policy that goes on learning at full pace forgets now and then.
         gamma: Discount factor. The difference that one step makes to γ^d is largest for γ = d / (d + 1), so 0.98
             suits goals some 50 steps away.
-        tau: Polyak rate of the targets, applied at each actor update.
+        tau: Polyak rate of the targets, applied at each actor update. Values travel back through the targets, some
+            one step in 1/tau actor updates: raise it to 0.1 or 0.2 where goals are hundreds of steps away. Near by
+            the default learns as fast and forgets less.
         policy_delay: Critic updates per actor update.
         target_noise: Deviation of the smoothing noise on target actions.
         target_noise_clip: Bound of that noise.
