@@ -121,3 +121,14 @@ def test_the_released_code_differs_from_the_paper_in_its_rule_only():
     rule = released.selector
     assert (rule.novelty_in_bracket, rule.target_novelty, rule.standardise) == (False, 0.0, False)
     assert (rule.controller, rule.alpha_step, rule.band) == ("band", 0.005, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "tau"), [("medium", 0.2), ("large", 0.2), ("long_horizon", 0.2), ("square_sparse", 0.01), ("small", 0.1)]
+)
+def test_targets_follow_faster_where_the_ant_has_far_to_go_or_few_updates(name, tau):
+    assert composed(f"experiment=ant_{name}").agent.tau == tau
+
+
+def test_in_ten_dimensions_novelty_may_fall_further():
+    assert composed("experiment=maze_10d").selector == composed("selector.beta_min=0.01").selector
