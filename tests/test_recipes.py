@@ -124,7 +124,8 @@ def test_the_released_code_differs_from_the_paper_in_its_rule_only():
 
 
 @pytest.mark.parametrize(
-    ("name", "tau"), [("medium", 0.2), ("large", 0.2), ("long_horizon", 0.2), ("square_sparse", 0.01), ("small", 0.1)]
+    ("name", "tau"),
+    [("umaze", 0.2), ("medium", 0.2), ("large", 0.2), ("long_horizon", 0.2), ("square_sparse", 0.01), ("small", 0.1)],
 )
 def test_targets_follow_faster_where_the_ant_has_far_to_go_or_few_updates(name, tau):
     assert composed(f"experiment=ant_{name}").agent.tau == tau
