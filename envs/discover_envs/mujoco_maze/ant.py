@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import mujoco
 import torch
 
-from discover_envs.mujoco_maze.ant_view import AntView
+from discover_envs.mujoco_maze.ant_view import FRONTS, AntView
 from discover_envs.mujoco_maze.body import Body, Scene, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
 from discover_envs.mujoco_maze.maze import MujocoMaze
@@ -110,10 +110,14 @@ class AntMazeConfig(MujocoMazeConfig):
 
     name: str = "ant_maze"
     egocentric: bool = False
-    """Whether networks see the ant from the side that faces its goal, see ``AntView``; ``goals=xy`` only."""
+    """Whether networks see the ant from the side that is its front, see ``AntView``; ``goals=xy`` only."""
+    front: str = "goal"
+    """What the front of an egocentric ant faces: its ``goal``, or where it goes, ``motion``, for mazes with walls."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.front not in FRONTS:
+            raise ValueError(f"ant maze: front is {self.front!r}; allowed: {', '.join(FRONTS)}")
         if self.egocentric and self.goals != "xy":
             raise ValueError(
                 f"ant maze: egocentric=true needs goals that are places, goals=xy; got goals={self.goals}; set "
@@ -178,4 +182,4 @@ class AntMaze(MujocoMaze):
     def __init__(self, config: AntMazeConfig, num_envs: int, device: torch.device, seed: int) -> None:
         super().__init__(config, num_envs, device, seed)
         if config.egocentric:
-            self.view = AntView(self.observation_scale)
+            self.view = AntView(self.observation_scale, config.front)

@@ -1,4 +1,4 @@
-"""The ant as seen from the side that faces its goal."""
+"""The ant as seen from the side that faces its goal, or the way it goes."""
 
 import math
 
@@ -12,31 +12,40 @@ NUM_LEGS = 4
 BENDS = (1.0, -1.0, -1.0, 1.0)  # the side of zero on which the ankles of legs 1 to 4 bend
 MOTOR_LEGS = (3, 0, 1, 2)  # the legs that the motors move, hip and ankle in turn
 VELOCITY = 15  # where qvel begins
+FRONTS = ("goal", "motion")
+PULL = 1.0  # m/s that the goal's direction adds to the velocity: half of what an ant walks
 
 
 class AntView:
-    """Its legs are alike, and its left is its right in a mirror: seen from the right side, an ant faces its goal.
+    """Its legs are alike, and its left is its right in a mirror: seen from the right side, an ant faces where it goes.
 
     An ant whose leg k points where leg 1 of another one does, with all else turned by as much, is the same ant with its
-    legs counted from elsewhere. So legs are counted here from the one to the left of the goal's direction, everything
-    is told in the frame of the torso that this makes the front, and left and right are exchanged where the goal lies to
-    the right: eight sides in all. What is learnt of one direction is learnt of all; the goal's direction is within 45
-    degrees of the front. Where the ant stands and where its front points in the maze is seen too, for the walls.
-    Symmetric representations like this one: van der Pol et al. 2020 (arXiv 2006.16908).
+    legs counted from elsewhere. So legs are counted here from the one to the left of a direction, everything is told in
+    the frame of the torso that this makes the front, and left and right are exchanged where the direction lies to the
+    right: eight sides in all. What is learnt of one direction is learnt of all; the direction is within 45 degrees of
+    the front. Where the ant stands and where its front points in the maze is seen too, for the walls. Symmetric
+    representations like this one: van der Pol et al. 2020 (arXiv 2006.16908).
 
-    Columns: the goal from the ant (2); x and y (2); cosine and sine of the front's direction, and 1 or -1 for
-    exchanged sides (3); height (1); the vertical in the frame of the torso (3); velocity, the horizontal part in the
-    direction of the front (3); angular velocity (3); for each leg, hip and ankle angle (8) and their velocities (8).
+    The direction is the goal's (``front="goal"``), or that in which the ant moves (``front="motion"``), precisely its
+    velocity and 1 m/s towards the goal. In the open the two are the same. Where the way leads off from the goal, round
+    a wall, an ant that faces its goal has to walk sideways and backwards, in each of its eight sides, and hardly learns
+    it; one that faces where it goes walks forwards there too.
+
+    Columns: the goal from the ant (2); x and y (2), and, with ``front="motion"``, those of the goal (2); cosine and
+    sine of the front's direction, and 1 or -1 for exchanged sides (3); height (1); the vertical in the frame of the
+    torso (3); velocity, the horizontal part in the direction of the front (3); angular velocity (3); for each leg, hip
+    and ankle angle (8) and their velocities (8).
 
     Args:
         scale: Typical sizes of the numbers of an observation, by which networks see them divided; those of x and y are
             goals' too, and alike numbers have the same.
+        front: ``goal`` or ``motion``.
     """
 
-    width = 33
-
-    def __init__(self, scale: Float[Tensor, "obs"]) -> None:
+    def __init__(self, scale: Float[Tensor, "obs"], front: str = "goal") -> None:
         self._scale, device = scale, scale.device
+        self._moves = front == "motion"
+        self.width = 35 if self._moves else 33
         ankle = torch.tensor([sign for bend in BENDS for sign in (1.0, bend)])
         joints, motors = [], []
         signs = []
@@ -61,7 +70,8 @@ class AntView:
         # the torso's heading is the turn about the vertical that, followed by a tilt about a horizontal axis, makes up
         # its orientation; half of its angle is that of (w, z)
         heading = 2 * torch.atan2(z, w)
-        bearing = torch.atan2(ahead[..., 1], ahead[..., 0]) - heading
+        towards = self._velocity_and_pull(observation, ahead) if self._moves else ahead
+        bearing = torch.atan2(towards[..., 1], towards[..., 0]) - heading
         turn = (bearing * (2 / math.pi)).round()
         front = heading + turn * (math.pi / 2)
         mirror = torch.where((bearing - turn * (math.pi / 2)).sin() < 0, -1.0, 1.0)
@@ -78,6 +88,7 @@ class AntView:
         columns = (
             *(forward, left * mirror),
             *place.unbind(-1),
+            *((place + ahead).unbind(-1) if self._moves else ()),
             *(cos, sin, mirror),
             seen[..., 2],
             *(tilt_front, tilt_left * mirror, 1 - 2 * (x.square() + y.square())),
@@ -88,6 +99,13 @@ class AntView:
         order, signs = self._joints[side], self._signs[side]
         angles, rates = (seen[..., start : start + 8].gather(-1, order) * signs for start in (7, VELOCITY + 6))
         return Seen((torch.stack(columns, -1), angles, rates), side)
+
+    @staticmethod
+    def _velocity_and_pull(
+        observation: Float[Tensor, "*lead obs"], ahead: Float[Tensor, "*lead 2"]
+    ) -> Float[Tensor, "*lead 2"]:
+        towards_goal = ahead / ahead.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+        return observation[..., VELOCITY : VELOCITY + 2] + PULL * towards_goal
 
     def seen_action(
         self, action: Float[Tensor, "*lead act"], side: Int64[Tensor, "*lead"]

@@ -1,4 +1,4 @@
-"""The ant as seen from the side that faces its goal."""
+"""The ant as seen from the side that faces its goal, or the way it goes."""
 # pyright: reportAttributeAccessIssue=false
 # (mujoco's classes come from a C extension, whose names Pyright does not see)
 
@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from discover_envs.mujoco_maze.ant import AntMaze, AntMazeConfig
+from discover_envs.mujoco_maze.ant_view import AntView
 from discover_rl.cli.composing import composed
 from discover_rl.goals import Seen, View
 from discover_rl.train import Trainer
 
 BENDS, MOTOR_LEGS = (1, -1, -1, 1), (3, 0, 1, 2)  # as the docstring of AntMaze has them
-WHERE = slice(2, 7)  # the columns that tell where the ant is in the maze
+# the columns that tell where the ant is in the maze, and where its goal
+WHERE = {"goal": slice(2, 7), "motion": slice(2, 9)}
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,9 @@ def some_situation(rng):
     )
 
 
-@pytest.fixture(scope="module")
-def maze():
-    config = AntMazeConfig(egocentric=True, layout="large_plain", cone="elliptic", num_threads=1)
+@pytest.fixture(scope="module", params=["goal", "motion"])
+def maze(request):
+    config = AntMazeConfig(egocentric=True, front=request.param, layout="large_plain", cone="elliptic", num_threads=1)
     return AntMaze(config, 1, torch.device("cpu"), 0)
 
 
@@ -127,8 +129,9 @@ def after_a_step(maze, qpos, qvel, control):
     return data.qpos, data.qvel
 
 
-def without_place(columns):
-    return torch.cat([columns[..., : WHERE.start], columns[..., WHERE.stop :]], -1)
+def without_place(maze, columns):
+    where = WHERE[maze.config.front]
+    return torch.cat([columns[..., : where.start], columns[..., where.stop :]], -1)
 
 
 @pytest.mark.parametrize("leg", range(4))
@@ -141,29 +144,50 @@ def test_ants_that_are_the_same_but_for_names_and_directions_look_the_same_and_s
         other = one.in_a_mirror() if mirrored else one
         other = other.legs_counted_from(leg).turned(rng.uniform(-3, 3))
         (here, side), (there, other_side) = (seen(maze, *s.state()[:2], s.goal) for s in (one, other))
-        torch.testing.assert_close(without_place(here), without_place(there), atol=1e-4, rtol=0)
+        torch.testing.assert_close(without_place(maze, here), without_place(maze, there), atol=1e-4, rtol=0)
         controls = [torch.tensor(s.state()[2], dtype=torch.float32) for s in (one, other)]
         acted = [maze.view.seen_action(c, s) for c, s in zip(controls, (side, other_side), strict=True)]
         torch.testing.assert_close(*acted)
         moved = [seen(maze, *after_a_step(maze, *s.state()), s.goal)[0] for s in (one, other)]
-        torch.testing.assert_close(without_place(moved[0]), without_place(moved[1]), atol=1e-3, rtol=0)
-        assert not torch.allclose(without_place(here), without_place(moved[0]), atol=0.1)
+        torch.testing.assert_close(without_place(maze, moved[0]), without_place(maze, moved[1]), atol=1e-3, rtol=0)
+        assert not torch.allclose(without_place(maze, here), without_place(maze, moved[0]), atol=0.1)
         sides.add(int(side))
     assert len(sides) > 4
 
 
-def test_the_goal_is_ahead_to_the_left_and_the_maze_can_be_told(maze):
+def test_what_the_ant_faces_is_ahead_to_the_left_and_the_maze_can_be_told(maze):
     rng = np.random.default_rng(1)
     for _ in range(50):
         one = some_situation(rng)
         qpos, qvel, _ = one.state()
         columns, _ = seen(maze, qpos, qvel, one.goal)
-        forward, left, x, y, cos, sin, mirror = columns[:7].tolist()
-        assert -1e-5 <= left <= forward + 1e-5
-        assert math.hypot(forward, left) == pytest.approx(np.linalg.norm(one.goal - one.place) / 0.9, rel=1e-5)
-        # from what is seen of the maze, the goal is found again
+        forward, left, x, y = columns[:4].tolist()
+        moves = maze.config.front == "motion"
+        cos, sin, mirror = columns[6:9].tolist() if moves else columns[4:7].tolist()
         ahead = np.array([forward * cos - mirror * left * sin, forward * sin + mirror * left * cos])
+        # from what is seen of the maze, the goal is found again
         np.testing.assert_allclose(0.9 * (np.array([x, y]) + ahead), one.goal, atol=1e-4)
+        away = one.goal - one.place
+        assert math.hypot(forward, left) == pytest.approx(np.linalg.norm(away) / 0.9, rel=1e-5)
+        if moves:
+            np.testing.assert_allclose(0.9 * columns[4:6], one.goal, atol=1e-4)
+        towards = one.velocity[:2] + away / np.linalg.norm(away) if moves else away
+        faced = towards @ [cos, sin], mirror * (towards @ [-sin, cos])
+        assert -1e-5 <= faced[1] <= faced[0] + 1e-5
+
+
+def test_a_standing_ant_faces_its_goal_and_a_walking_one_its_way():
+    """The goal is behind it."""
+    view = AntView(torch.ones(29), "motion")
+    standing = torch.zeros(29)
+    standing[3] = 1
+    walking = standing.clone()
+    walking[15] = 2
+    goal = torch.tensor([-3.0, 0.1])
+    for observation, front in ((standing, -1.0), (walking, 1.0)):
+        columns = view.see(observation, goal).parts[0]
+        assert columns[6] == pytest.approx(front, abs=1e-5)
+    assert view.see(standing, torch.zeros(2)).parts[0].isfinite().all()
 
 
 def test_actions_go_to_and_fro(maze):
@@ -174,8 +198,9 @@ def test_actions_go_to_and_fro(maze):
     assert len({tuple(row.tolist()) for row in maze.view.seen_action(action[:1].expand(8, 8), side)}) == 8
 
 
-def test_an_agent_learns_and_acts_in_the_view_of_its_environment():
-    overrides = ["experiment=ant_small", "env.num_threads=1", "device=cpu"]
+@pytest.mark.parametrize("front", ["goal", "motion"])
+def test_an_agent_learns_and_acts_in_the_view_of_its_environment(front):
+    overrides = ["experiment=ant_small", f"env.front={front}", "env.num_threads=1", "device=cpu"]
     small = ["num_envs=2", "learning_starts=0", "gradient_steps=4", "batch_size=16", "num_candidates=10"]
     trainer = Trainer(composed([*overrides, *small, "buffer_size=2000"]))
     view = trainer.env.view  # type: ignore[attr-defined]
@@ -199,6 +224,11 @@ def test_an_agent_learns_and_acts_in_the_view_of_its_environment():
         valued.append(trainer.agent.values(observation[None, None], goal[None, None]).mean)
     torch.testing.assert_close(*acted, atol=1e-4, rtol=0)
     torch.testing.assert_close(*valued, atol=1e-3, rtol=0)
+
+
+def test_a_front_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"front is 'back'; allowed: goal, motion"):
+        AntMazeConfig(front="back")
 
 
 def test_only_goals_that_are_places_can_be_ahead():

@@ -1,0 +1,46 @@
+"""The scripts of examples/ that others are to learn from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from discover_rl.cli.composing import composed
+from discover_rl.goals import View
+from discover_rl.train import Trainer
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.mark.parametrize("front", ["goal", "motion"])
+def test_a_point_mass_with_a_view_of_its_own_learns_in_it(monkeypatch, front):
+    monkeypatch.chdir(EXAMPLES.parent)
+    name = "env.name=examples.point_view:FacingPointMaze"
+    small = ["num_envs=4", "learning_starts=0", "gradient_steps=2", "batch_size=16", "num_candidates=10"]
+    config = composed(["experiment=point_maze_mujoco", name, f"+env.front={front}", "device=cpu", *small])
+    trainer = Trainer(config)
+    view = trainer.env.view  # type: ignore[attr-defined]
+    assert isinstance(view, View) and trainer.agent.view is view  # type: ignore[attr-defined]
+    before = trainer.agent.parameters()["critics"].clone()
+    trainer.train_round()
+    assert not trainer.agent.parameters()["critics"].equal(before)
+
+
+@pytest.mark.parametrize("front", ["goal", "motion"])
+def test_what_the_point_faces_is_ahead_and_to_the_left_and_actions_go_to_and_fro(monkeypatch, front):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    from point_view import PULL, PointView  # type: ignore[import-not-found]
+
+    view = PointView(torch.tensor([2.0, 2.0, 3.0, 3.0]), front)
+    draws = torch.Generator().manual_seed(0)
+    observation, goal = torch.randn(100, 4, generator=draws), torch.randn(100, 2, generator=draws)
+    seen = view.see(observation, goal)
+    (columns,), side = seen.parts, seen.side
+    assert columns.shape == (100, view.width) and side is not None and len(side.unique()) == 8
+    away = goal - observation[:, :2]
+    towards = away if front == "goal" else observation[:, 2:] + PULL * away / away.norm(dim=1, keepdim=True)
+    faced = view.seen_action(towards, side)
+    assert (faced[:, 1] >= -1e-6).all() and (faced[:, 1] <= faced[:, 0] + 1e-6).all()
+    torch.testing.assert_close(columns[:, :2], view.seen_action(away / 2, side))
+    torch.testing.assert_close(columns[:, -2:], view.seen_action(observation[:, 2:] / 3, side))
+    torch.testing.assert_close(view.own_action(faced, side), towards)
