@@ -5,6 +5,8 @@ for all (``discover_rl/goals/view.py``). Which side decides what they learn easi
 so shows what a view costs: facing its goal it hardly finds the way round the wall of a U, for where the way leads off
 from the goal it has to learn anew in each of eight sides what to do.
 
+In the repository's folder:
+
 discover-rl train experiment=point_maze_mujoco env.name=examples.point_view:FacingPointMaze +env.front=motion
 """
 
@@ -27,7 +29,7 @@ PULL = 0.3  # m/s that the goal's direction adds to the velocity
 class FacingPointMazeConfig(PointMazeMujocoConfig):
     """Settings of the point maze, and what the front faces: the ``goal``, or where the point goes, ``motion``."""
 
-    front: str = "motion"
+    front: str = "goal"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +38,12 @@ class FacingPointMazeConfig(PointMazeMujocoConfig):
 
 
 class PointView:
-    """Quarter turns and a mirror that bring what the point faces ahead, and to the left of ahead."""
+    """Quarter turns and a mirror that bring what the point faces ahead, and to the left of ahead.
+
+    Args:
+        scale: Typical sizes of the numbers of an observation; those of x and y are alike, and those of their speeds.
+        front: ``goal`` or ``motion``.
+    """
 
     def __init__(self, scale: Float[Tensor, "obs"], front: str) -> None:
         self._scale, self._moves = scale, front == "motion"

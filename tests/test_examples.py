@@ -26,6 +26,13 @@ def test_a_point_mass_with_a_view_of_its_own_learns_in_it(monkeypatch, front):
     assert not trainer.agent.parameters()["critics"].equal(before)
 
 
+def test_a_front_that_a_point_does_not_have_is_refused(monkeypatch):
+    monkeypatch.chdir(EXAMPLES.parent)
+    name = "env.name=examples.point_view:FacingPointMaze"
+    with pytest.raises(ValueError, match="front is 'back'; allowed: goal, motion"):
+        Trainer(composed(["experiment=point_maze_mujoco", name, "+env.front=back", "device=cpu"]))
+
+
 @pytest.mark.parametrize("front", ["goal", "motion"])
 def test_what_the_point_faces_is_ahead_and_to_the_left_and_actions_go_to_and_fro(monkeypatch, front):
     monkeypatch.syspath_prepend(EXAMPLES)
@@ -43,4 +50,12 @@ def test_what_the_point_faces_is_ahead_and_to_the_left_and_actions_go_to_and_fro
     assert (faced[:, 1] >= -1e-6).all() and (faced[:, 1] <= faced[:, 0] + 1e-6).all()
     torch.testing.assert_close(columns[:, :2], view.seen_action(away / 2, side))
     torch.testing.assert_close(columns[:, -2:], view.seen_action(observation[:, 2:] / 3, side))
+    torch.testing.assert_close(columns[:, 2:4], observation[:, :2] / 2)
+    if front == "motion":
+        torch.testing.assert_close(columns[:, 4:6], goal / 2)
+    # what is seen of the front's direction, and whether left and right are exchanged, turns it back
+    cos, sin, mirror = columns[:, -5:-2].T
+    back = torch.stack([cos * faced[:, 0] - sin * mirror * faced[:, 1], sin * faced[:, 0] + cos * mirror * faced[:, 1]])
+    torch.testing.assert_close(back.T, towards)
+    assert view.see(torch.zeros(4), torch.zeros(2)).parts[0].isfinite().all()
     torch.testing.assert_close(view.own_action(faced, side), towards)

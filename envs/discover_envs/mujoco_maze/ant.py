@@ -112,12 +112,14 @@ class AntMazeConfig(MujocoMazeConfig):
     egocentric: bool = False
     """Whether networks see the ant from the side that is its front, see ``AntView``; ``goals=xy`` only."""
     front: str = "goal"
-    """What the front of an egocentric ant faces: its ``goal``, or where it goes, ``motion``, for mazes with walls."""
+    """What the front of an egocentric ant faces: its ``goal``, or where it moves, ``motion``."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.front not in FRONTS:
             raise ValueError(f"ant maze: front is {self.front!r}; allowed: {', '.join(FRONTS)}")
+        if self.front != "goal" and not self.egocentric:
+            raise ValueError(f"ant maze: front={self.front} is what an egocentric ant faces; set egocentric=true too")
         if self.egocentric and self.goals != "xy":
             raise ValueError(
                 f"ant maze: egocentric=true needs goals that are places, goals=xy; got goals={self.goals}; set "

@@ -183,8 +183,10 @@ def test_a_standing_ant_faces_its_goal_and_a_walking_one_its_way():
     standing[3] = 1
     walking = standing.clone()
     walking[15] = 2
+    slow = standing.clone()
+    slow[15] = 0.9
     goal = torch.tensor([-3.0, 0.1])
-    for observation, front in ((standing, -1.0), (walking, 1.0)):
+    for observation, front in ((standing, -1.0), (slow, -1.0), (walking, 1.0)):
         columns = view.see(observation, goal).parts[0]
         assert columns[6] == pytest.approx(front, abs=1e-5)
     assert view.see(standing, torch.zeros(2)).parts[0].isfinite().all()
@@ -228,7 +230,9 @@ def test_an_agent_learns_and_acts_in_the_view_of_its_environment(front):
 
 def test_a_front_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match=r"front is 'back'; allowed: goal, motion"):
-        AntMazeConfig(front="back")
+        AntMazeConfig(egocentric=True, front="back")
+    with pytest.raises(ValueError, match="front=motion is what an egocentric ant faces; set egocentric=true"):
+        AntMazeConfig(front="motion")
 
 
 def test_only_goals_that_are_places_can_be_ahead():
