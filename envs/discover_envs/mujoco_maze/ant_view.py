@@ -13,7 +13,7 @@ BENDS = (1.0, -1.0, -1.0, 1.0)  # the side of zero on which the ankles of legs 1
 MOTOR_LEGS = (3, 0, 1, 2)  # the legs that the motors move, hip and ankle in turn
 VELOCITY = 15  # where qvel begins
 FRONTS = ("goal", "motion")
-PULL = 1.0  # m/s, half of an ant's walking speed; with 0.5 it falls more often (32 and 37 % instead of 14)
+PULL = 1.0  # m/s, half of an ant's walking speed; with 0.5 it falls more often (32 and 37 % instead of 14 to 24)
 
 
 class AntView:

@@ -1,6 +1,8 @@
-"""The scripts of examples/ that others are to learn from."""
+"""examples/point_view.py: a point mass with a view of its own."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,11 +21,12 @@ def test_a_point_mass_with_a_view_of_its_own_learns_in_it(monkeypatch, front):
     small = ["num_envs=4", "learning_starts=0", "gradient_steps=2", "batch_size=16", "num_candidates=10"]
     config = composed(["experiment=point_maze_mujoco", name, f"+env.front={front}", "device=cpu", *small])
     trainer = Trainer(config)
-    view = trainer.env.view  # type: ignore[attr-defined]
-    assert isinstance(view, View) and trainer.agent.view is view  # type: ignore[attr-defined]
-    before = trainer.agent.parameters()["critics"].clone()
+    env: Any = trainer.env
+    agent: Any = trainer.agent
+    assert isinstance(env.view, View) and agent.view is env.view
+    before = agent.parameters()["critics"].clone()
     trainer.train_round()
-    assert not trainer.agent.parameters()["critics"].equal(before)
+    assert not agent.parameters()["critics"].equal(before)
 
 
 def test_a_front_that_a_point_does_not_have_is_refused(monkeypatch):
@@ -36,16 +39,15 @@ def test_a_front_that_a_point_does_not_have_is_refused(monkeypatch):
 @pytest.mark.parametrize("front", ["goal", "motion"])
 def test_what_the_point_faces_is_ahead_and_to_the_left_and_actions_go_to_and_fro(monkeypatch, front):
     monkeypatch.syspath_prepend(EXAMPLES)
-    from point_view import PULL, PointView  # type: ignore[import-not-found]
-
-    view = PointView(torch.tensor([2.0, 2.0, 3.0, 3.0]), front)
+    example = importlib.import_module("point_view")
+    view = example.PointView(torch.tensor([2.0, 2.0, 3.0, 3.0]), front)
     draws = torch.Generator().manual_seed(0)
     observation, goal = torch.randn(100, 4, generator=draws), torch.randn(100, 2, generator=draws)
     seen = view.see(observation, goal)
     (columns,), side = seen.parts, seen.side
     assert columns.shape == (100, view.width) and side is not None and len(side.unique()) == 8
     away = goal - observation[:, :2]
-    towards = away if front == "goal" else observation[:, 2:] + PULL * away / away.norm(dim=1, keepdim=True)
+    towards = away if front == "goal" else observation[:, 2:] + example.PULL * away / away.norm(dim=1, keepdim=True)
     faced = view.seen_action(towards, side)
     assert (faced[:, 1] >= -1e-6).all() and (faced[:, 1] <= faced[:, 0] + 1e-6).all()
     torch.testing.assert_close(columns[:, :2], view.seen_action(away / 2, side))
