@@ -30,7 +30,7 @@ class AntView:
     velocity with 1 m/s towards the goal added, so that an ant slower than that faces its goal. In the open the two are
     much the same. Where the way leads off from the goal, round a wall, an ant that faces its goal walks sideways and
     backwards, which it has to learn in each of its eight sides; one that faces where it moves walks forwards there too.
-    What that is worth has been measured with a point mass (``examples/point_view.py``).
+    That helps a point mass (``examples/point_view.py``); with ants no gain has been measured yet.
 
     Columns: the goal from the ant (2); x and y (2), and, with ``front="motion"``, those of the goal (2); cosine and
     sine of the front's direction, and 1 or -1 for exchanged sides (3); height (1); the vertical in the frame of the
