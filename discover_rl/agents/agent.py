@@ -113,6 +113,11 @@ def value_in_steps(q: Float[Tensor, "*lead"], gamma: float, goal_is_terminal: bo
     return -(scale * (q + 0.01).clamp_min(0.001)).log() / math.log(gamma)
 
 
+def value_horizon(gamma: float, goal_is_terminal: bool) -> float:
+    """Steps to the goal at which ``value_in_steps`` ends: what is worth nothing is held for as far as this."""
+    return -float(value_in_steps(torch.zeros((), dtype=torch.float64), gamma, goal_is_terminal))
+
+
 def make_adam(parameter: Tensor, learning_rate: float) -> torch.optim.Adam:
     """Adam for one flat tensor, its gradient and its moments in place from the start."""
     parameter.grad = torch.zeros_like(parameter)  # written in place by the backward passes

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discover_rl.agents.agent import Generators, copy_into, value_in_steps
+from discover_rl.agents.agent import Generators, copy_into, value_horizon, value_in_steps
 from discover_rl.goals import View
 from discover_rl.selectors import Estimate
 
@@ -26,6 +26,7 @@ class ValueAgent(ABC):
     Attributes:
         goal_is_terminal: Whether the Bellman target ends at the goal.
         value_max: The largest value there is: reward 1 for ever, or once.
+        horizon: Steps to the goal from which on values tell no difference.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class ValueAgent(ABC):
         self.device, self._gamma = generators.init.device, config.gamma
         self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
         self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
+        self.horizon = value_horizon(config.gamma, self.goal_is_terminal)
 
     def _seen(
         self, observation: Float[Tensor, "*lead obs"], goal: Float[Tensor, "*lead goal"]

@@ -135,7 +135,9 @@ def _train_config(config: "TrainConfig", label: str) -> float:
         print(f" {config.num_timesteps:,.0f} steps", end="")
         if config.keep_checkpoint:
             print("; the same command goes on from there", end="")
-    return _print_where(run_dir, trainer.seeds)
+    last = _print_where(run_dir, trainer.seeds)
+    _print_hint(run_dir, config, getattr(trainer.agent, "horizon", None))
+    return last
 
 
 def _print_where(run_dir: Path, seeds: list[int]) -> float:
@@ -151,3 +153,26 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
     print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
     print(f"evaluate it again: discover-rl eval {run_dir}")
     return last
+
+
+def _print_hint(run_dir: Path, config: "TrainConfig", horizon: float | None) -> None:
+    """Say what may be wrong where goals are achieved and the target is not; not every agent has a horizon."""
+    from discover_rl.report import read_metrics
+    from discover_rl.report.hints import held_too_far
+    from discover_rl.run_folder import METRICS
+
+    found = {} if horizon is None else held_too_far(read_metrics(run_dir / METRICS), horizon)
+    if not found:
+        return
+    steps, achieved = (sum(values) / len(found) for values in zip(*found.values(), strict=True))
+    whose = f"seed{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
+    remedies = ["a larger agent.gamma"]
+    if getattr(config.agent, "relative_gradients", True) is False:
+        remedies.insert(0, "agent.relative_gradients=true")
+    if getattr(config.agent, "target_critics", 1) > 1:
+        remedies.insert(0, "agent.target_critics=1")
+    print(
+        f"hint: {whose}: {achieved:.0%} of the chosen goals are achieved, but held for {steps:.0f} steps away on "
+        f"average, and values end at {horizon:.0f}: what lies beyond looks neither near nor novel. "
+        f"Try {' or '.join(remedies)}"
+    )
