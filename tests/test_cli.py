@@ -140,28 +140,43 @@ def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_ar
 
 
 @pytest.mark.parametrize(
-    ("settings", "remedies"),
+    ("settings", "held", "whose", "remedies"),
     [
-        ([], "agent.target_critics=1 or agent.relative_gradients=true or a larger agent.gamma"),
-        (["agent.target_critics=1"], "agent.relative_gradients=true or a larger agent.gamma"),
-        (["agent.target_critics=1", "agent.relative_gradients=true"], "a larger agent.gamma"),
+        (
+            [],
+            {0: (100.0, 0.5), 1: (120.0, 0.7)},
+            "seeds 0, 1",
+            "agent.target_critics=1 or agent.relative_gradients=true or a larger agent.gamma",
+        ),
+        (
+            ["agent.target_critics=1"],
+            {0: (100.0, 0.5), 1: (120.0, 0.7)},
+            "seeds 0, 1",
+            "agent.relative_gradients=true or a larger agent.gamma",
+        ),
+        (
+            ["agent.target_critics=1", "agent.relative_gradients=true"],
+            {2: (110.0, 0.6)},
+            "seed 2",
+            "a larger agent.gamma",
+        ),
     ],
-    ids=str,
+    ids=["defaults", "one critic", "one seed"],
 )
-def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeypatch, settings, remedies):
+def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeypatch, settings, held, whose, remedies):
     """What the hint looks at is tested in tests/report/test_hints.py."""
     horizons = []
 
-    def held(metrics, horizon):
+    def found(metrics, horizon):
         horizons.append(horizon)
-        return {0: (100.0, 0.5), 1: (120.0, 0.7)}
+        return held
 
-    monkeypatch.setattr("discover_rl.report.hints.held_too_far", held)
+    monkeypatch.setattr("discover_rl.report.hints.held_too_far", found)
     main(["train", *tiny_arguments, "seeds=3", "agent.gamma=0.97", *settings])
     out = capsys.readouterr().out
     assert horizons == [pytest.approx(151.2, abs=0.1)]
     assert out.splitlines()[-1] == (
-        "hint: seeds 0, 1: 60% of the chosen goals are achieved, but held for 110 steps away on average, and values "
+        f"hint: {whose}: 60% of the chosen goals are achieved, but held for 110 steps away on average, and values "
         f"end at 151: what lies beyond looks neither near nor novel. Try {remedies}"
     )
 
