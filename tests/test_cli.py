@@ -176,8 +176,8 @@ def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeyp
     out = capsys.readouterr().out
     assert horizons == [pytest.approx(151.2, abs=0.1)]
     assert out.splitlines()[-1] == (
-        f"hint: {whose}: 60% of the chosen goals are achieved, but held for 110 steps away on average, and values "
-        f"end at 151: what lies beyond looks neither near nor novel. Try {remedies}"
+        f"hint: {whose}: 60% of the chosen goals are achieved, but held for 110 steps away on average, and from 151 "
+        f"on values tell no difference: what lies beyond looks neither near nor novel. Try {remedies}"
     )
 
 

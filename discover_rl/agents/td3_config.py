@@ -36,7 +36,8 @@ class TD3Config:
         exploration_noise_clip: Bound of that noise.
         target_critics: Critics, drawn anew for each update, whose minimum is the target of all. The minimum takes off
             a little at each step, so that goals hundreds of steps away are held for two or three times as far and,
-            from some distance on, for unreachable: 1 tells them right, and what was never reached not so far.
+            from some distance on, for unreachable. With 1 they are told right, but what was never reached is not held
+            for far.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
             Q = γ^d. Otherwise, as in the paper, the goal pays at every step and Q = γ^d / (1-γ), a scale

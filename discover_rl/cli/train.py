@@ -173,6 +173,6 @@ def _print_hint(run_dir: Path, config: "TrainConfig", horizon: float | None) -> 
         remedies.insert(0, "agent.target_critics=1")
     print(
         f"hint: {whose}: {achieved:.0%} of the chosen goals are achieved, but held for {steps:.0f} steps away on "
-        f"average, and values end at {horizon:.0f}: what lies beyond looks neither near nor novel. "
+        f"average, and from {horizon:.0f} on values tell no difference: what lies beyond looks neither near nor novel. "
         f"Try {' or '.join(remedies)}"
     )

@@ -9,7 +9,7 @@ from discover_rl.report.metrics import SEED, curve, select_seed
 
 ROWS = 5  # rows of metrics at the end that are looked at
 MISSED = 0.1  # success on the target below which a run counts as stuck
-ACHIEVED = 0.15  # share of the chosen goals that are achieved from which on they cannot be as far as they are held for
+ACHIEVED = 0.15  # share of the chosen goals below which they may well be as far away as they are held for
 FAR = 0.5  # share of the horizon: ants and points that were stuck had 0.5 to 0.9, N-D mazes merely slow 0.2 to 0.4
 
 
