@@ -159,6 +159,7 @@ class Algorithm:
             self.config.hindsight,
             self.agent.goal_is_terminal,
             self.generators["replay"],
+            self.agent.n_steps,
         )
         return drawn.unflatten(self.batches_per_update)
 

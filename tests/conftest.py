@@ -275,6 +275,7 @@ class Twins:
             goal=normal(goal),
             reward=normal().gt(1).float(),
             terminated=normal().gt(1).float(),
+            steps=normal().abs().ceil(),
             steps_to_goal=torch.where(normal() > 0, 20 * normal().abs(), torch.inf),
         )
         return prepare(drawn, PlainView(obs, goal), self.config, True, generator)

@@ -153,6 +153,7 @@ def networks_and_batches(num_runs=2, batch_size=16, seed=0):
         goal=torch.randn(*lead, 2, generator=generator),
         reward=torch.randn(lead, generator=generator).gt(1).float(),
         terminated=torch.randn(lead, generator=generator).gt(1).float(),
+        steps=torch.ones(lead),
         steps_to_goal=torch.where(torch.rand(lead, generator=generator) < 0.5, 3.0, torch.inf),
     )
     return networks, prepare(drawn, PlainView(2, 2), TINY, True, generator)

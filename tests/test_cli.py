@@ -146,16 +146,16 @@ def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_ar
             [],
             {0: (100.0, 0.5), 1: (120.0, 0.7)},
             "seeds 0, 1",
-            "agent.target_critics=1 or agent.relative_gradients=true or a larger agent.gamma",
+            "agent.n_steps=5 or agent.target_critics=1 or agent.relative_gradients=true or a larger agent.gamma",
         ),
         (
             ["agent.target_critics=1"],
             {0: (100.0, 0.5), 1: (120.0, 0.7)},
             "seeds 0, 1",
-            "agent.relative_gradients=true or a larger agent.gamma",
+            "agent.n_steps=5 or agent.relative_gradients=true or a larger agent.gamma",
         ),
         (
-            ["agent.target_critics=1", "agent.relative_gradients=true"],
+            ["agent.target_critics=1", "agent.relative_gradients=true", "agent.n_steps=3"],
             {2: (110.0, 0.6)},
             "seed 2",
             "a larger agent.gamma",
@@ -177,7 +177,8 @@ def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeyp
     assert horizons == [pytest.approx(151.2, abs=0.1)]
     assert out.splitlines()[-1] == (
         f"hint: {whose}: 60% of the chosen goals are achieved, but held for 110 steps away on average, and from 151 "
-        f"on values tell no difference: what lies beyond looks neither near nor novel. Try {remedies}"
+        f"on values tell no difference: what lies beyond looks neither near nor novel. Try {remedies}, "
+        "or, with a body that can fall, a smaller agent.learning_rate"
     )
 
 

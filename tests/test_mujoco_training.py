@@ -70,7 +70,7 @@ def test_networks_see_observations_and_goals_divided_by_their_scales():
     observation, goal = normal(5), normal(2)
     batch = Batch(
         observation, normal(2).clamp(-1, 1), normal(5), goal, normal().gt(1).float(), normal().gt(1).float(),
-        torch.full((2, 4, 8), torch.inf),
+        torch.ones(2, 4, 8), torch.full((2, 4, 8), torch.inf),
     )  # fmt: skip
     divided = batch._replace(
         observation=batch.observation / scales[0],

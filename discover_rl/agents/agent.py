@@ -33,10 +33,12 @@ class Agent(Protocol):
     Attributes:
         batch_multiple: ``update`` takes a multiple of this many batches.
         goal_is_terminal: Whether batches should mark transitions into their goal as terminated.
+        n_steps: Most steps that a transition of a batch may span, see ``Batch.steps``.
     """
 
     batch_multiple: int
     goal_is_terminal: bool
+    n_steps: int
 
     def act(
         self, observation: Float[Tensor, "run batch obs"], goal: Float[Tensor, "run batch goal"]

@@ -16,6 +16,7 @@ class DQNConfig:
         tau: Polyak rate of the targets, applied at each update.
         exploration: Share of the actions in the rollout that are random.
         target_critics: Critics, drawn anew for each update, whose minimum at the greedy action is the target of all.
+        n_steps: Most steps that the Bellman target looks ahead, see ``TD3Config``. Needs ``goal_is_terminal``.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, see ``TD3Config``.
         hindsight_bound: Whether a goal known to have been reached k steps later bounds the Bellman target from below by
             γ^k, see ``TD3Config``. Needs ``goal_is_terminal``.
@@ -29,13 +30,14 @@ class DQNConfig:
     tau: float = 0.01
     exploration: float = 0.2
     target_critics: int = 2
+    n_steps: int = 1
     goal_is_terminal: bool = True
     hindsight_bound: bool = True
 
     def __post_init__(self) -> None:
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"agent.hidden_sizes needs positive widths, got {list(self.hidden_sizes)}")
-        for key in ("num_critics", "target_critics"):
+        for key in ("num_critics", "target_critics", "n_steps"):
             if getattr(self, key) < 1:
                 raise ValueError(f"agent.{key} must be at least 1, got {getattr(self, key)}")
         if self.target_critics > self.num_critics:

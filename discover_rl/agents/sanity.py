@@ -43,6 +43,7 @@ class ZeroAgent:
     """
 
     batch_multiple = 1
+    n_steps = 1
     goal_is_terminal = False
 
     def __init__(self, num_runs: int, action_dim: int, generator: torch.Generator) -> None:

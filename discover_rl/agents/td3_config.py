@@ -38,6 +38,11 @@ class TD3Config:
             a little at each step, so that goals hundreds of steps away are held for two or three times as far and,
             from some distance on, for unreachable. With 1 they are told right, but what was never reached is not held
             for far.
+        n_steps: Most steps that the Bellman target looks ahead (Stable-Baselines3's word): γ^n times the value n steps
+            on, for goals that the episode pursued or came to. Values travel n steps back at a time, and what the
+            minimum of critics takes off is taken off once in n steps. Points hundreds of steps from their target come
+            there in a half to a quarter of the steps with 5. What was done on these n steps counts as the way, noise
+            included, so that bodies which fall over do not gain. Needs ``goal_is_terminal``.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
             Q = γ^d. Otherwise, as in the paper, the goal pays at every step and Q = γ^d / (1-γ), a scale
@@ -72,6 +77,7 @@ class TD3Config:
     exploration_noise: float = 0.4
     exploration_noise_clip: float = 0.5
     target_critics: int = 2
+    n_steps: int = 1
     actor_critics: int = 3
     goal_is_terminal: bool = True
     hindsight_bound: bool = True
@@ -82,7 +88,7 @@ class TD3Config:
     def __post_init__(self) -> None:
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:
             raise ValueError(f"agent.hidden_sizes needs positive widths, got {list(self.hidden_sizes)}")
-        for key in ("num_critics", "policy_delay", "target_critics", "actor_critics"):
+        for key in ("num_critics", "policy_delay", "target_critics", "actor_critics", "n_steps"):
             if getattr(self, key) < 1:
                 raise ValueError(f"agent.{key} must be at least 1, got {getattr(self, key)}")
         for key in ("target_critics", "actor_critics"):

@@ -76,8 +76,8 @@ class Minibatches(NamedTuple):
     Attributes:
         inputs: Observation, goal, action, and zeros up to a multiple of four columns.
         next_inputs: Following observation, goal, and room for the target policy's action.
-        reward: Reward.
-        discount: γ where something follows, else 0.
+        reward: Reward, discounted by the steps before it.
+        discount: γ to the steps of the transition where something follows, else 0.
         lower: Least possible Bellman target; -inf where nothing is known.
         target_noise: Clipped noise on the target policy's actions.
         target_members: Critics whose minimum forms the target.
@@ -119,8 +119,8 @@ def prepare(batches: Batch, view: View, config: TD3Config, bounded: bool, genera
     return Minibatches(
         inputs=torch.cat([*parts, action, padding], dim=-1),
         next_inputs=torch.cat([*next_parts, torch.zeros_like(action), padding], dim=-1),
-        reward=batches.reward,
-        discount=config.gamma * (1 - batches.terminated),
+        reward=batches.reward * config.gamma ** (batches.steps - 1),
+        discount=config.gamma**batches.steps * (1 - batches.terminated),
         lower=lower,
         target_noise=(noise[0] * config.target_noise).clamp(-clip, clip),
         target_members=draws[0].topk(config.target_critics, dim=-1).indices,

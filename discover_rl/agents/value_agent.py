@@ -17,7 +17,7 @@ class ValueAgent(ABC):
     """The side of a learner that does not depend on what an action is.
 
     Args:
-        config: Hyperparameters, among them ``gamma`` and ``goal_is_terminal``.
+        config: Hyperparameters, among them ``gamma``, ``goal_is_terminal`` and ``n_steps``.
         num_runs: Independent runs.
         terminate_on_success: Whether the goal pays once instead of at each step.
         generators: Sources of random numbers.
@@ -25,6 +25,7 @@ class ValueAgent(ABC):
 
     Attributes:
         goal_is_terminal: Whether the Bellman target ends at the goal.
+        n_steps: Most steps that a transition of a batch may span.
         value_max: The largest value there is: reward 1 for ever, or once.
         horizon: Steps to the goal from which on values tell no difference.
     """
@@ -40,6 +41,12 @@ class ValueAgent(ABC):
         self.num_runs, self.generators, self.view = num_runs, generators, view
         self.device, self._gamma = generators.init.device, config.gamma
         self.goal_is_terminal = terminate_on_success or config.goal_is_terminal
+        self.n_steps = config.n_steps
+        if self.n_steps > 1 and not self.goal_is_terminal:
+            raise ValueError(
+                f"agent.n_steps={self.n_steps} with agent.goal_is_terminal=false; n-step targets end at the goal: "
+                "give agent.n_steps=1 or agent.goal_is_terminal=true"
+            )
         self.value_max = 1.0 if self.goal_is_terminal else 1 / (1 - config.gamma)
         self.horizon = value_horizon(config.gamma, self.goal_is_terminal)
 

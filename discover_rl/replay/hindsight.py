@@ -17,12 +17,14 @@ class Batch(NamedTuple):
     Attributes:
         observation: State.
         action: Action taken there.
-        next_observation: State that followed.
+        next_observation: State that followed, ``steps`` transitions later.
         goal: Goal to learn from, after relabelling.
         reward: 1 where the following state has reached the goal, else 0.
         terminated: 1 where nothing of value follows, else 0.
+        steps: Transitions from the state to the following one; 1 unless batches have n-step transitions.
         steps_to_goal: Steps that the episode took from the following state until the goal was achieved, where
-            relabelling knows them (a goal achieved later in the same episode); inf elsewhere.
+            relabelling knows them (a goal achieved later in the same episode); inf elsewhere. They count from the
+            state that followed after one transition, however many ``steps`` has.
     """
 
     observation: Float[Tensor, "run *batch obs"]
@@ -31,6 +33,7 @@ class Batch(NamedTuple):
     goal: Float[Tensor, "run *batch goal"]
     reward: Float[Tensor, "run *batch"]
     terminated: Float[Tensor, "run *batch"]
+    steps: Float[Tensor, "run *batch"]
     steps_to_goal: Float[Tensor, "run *batch"]
 
     def unflatten(self, count: int) -> "Batch":
@@ -98,6 +101,7 @@ def sample_batch(
     config: HindsightConfig,
     goal_is_terminal: bool,
     generator: torch.Generator,
+    n_steps: int = 1,
 ) -> Batch:
     """Draw transitions uniformly and relabel them; reward and terminated are recomputed for every one.
 
@@ -105,6 +109,11 @@ def sample_batch(
     episode from 0 on; a time limit is no termination. Where state t has reached it already, ``skip_reached`` draws k
     once more, from there on. With ``past_failure`` k is uniform over the rest of the round where the episode failed,
     and the commanded goal stays where that lies past the failure.
+
+    An n-step transition (Sutton & Barto 2018, section 7.1) leads to the state up to ``n_steps`` transitions later: to
+    the first that has reached the goal, where the episode ends at the latest. Only commanded and future goals get
+    them, which are what the episode was after and where it came to. For another goal what it did would count as the
+    way there.
 
     Args:
         buffer: Where from.
@@ -114,6 +123,7 @@ def sample_batch(
         config: The mix.
         goal_is_terminal: Whether a transition into its goal counts as terminated.
         generator: Source of all random numbers.
+        n_steps: Most transitions that one may span; more than 1 needs ``goal_is_terminal``.
     """
     layout, device = buffer.layout, buffer.rows.device
     index = buffer.draw(batch_size, generator)
@@ -150,4 +160,31 @@ def sample_batch(
     if goal_is_terminal:
         ended = torch.maximum(ended, reward)
     steps_to_goal = torch.where((uniform[1] < config.future) & survived, offset.float(), torch.inf)
-    return Batch(observation, action, next_observation, goal, reward, ended, steps_to_goal)
+    one_step = Batch(observation, action, next_observation, goal, reward, ended, torch.ones_like(reward), steps_to_goal)
+    if n_steps == 1:
+        return one_step
+    pursued = (uniform[1] < config.future) | (uniform[1] >= config.future + config.target + config.random)
+    return _lengthen(one_step, buffer, goal_space, index, steps.clamp_max(n_steps - 1) * pursued, n_steps)
+
+
+def _lengthen(
+    batch: Batch,
+    buffer: ReplayBuffer,
+    goal_space: GoalSpace,
+    index: Int[Tensor, "run batch"],
+    further: Float[Tensor, "run batch"],
+    n_steps: int,
+) -> Batch:
+    """Let transitions lead up to ``further`` steps further, and no further than to their end."""
+    for step in range(1, n_steps):
+        goes_on = (batch.terminated == 0) & (further >= step)
+        _, _, later, _, terminated, _ = buffer.layout.split(buffer.gather(index + step * buffer.num_envs * goes_on))
+        reward = goal_space.success(goal_space.achieved(later), batch.goal).float()
+        ended = torch.maximum(terminated[..., 0], reward)
+        batch = batch._replace(
+            next_observation=torch.where(goes_on[..., None], later, batch.next_observation),
+            reward=torch.where(goes_on, reward, batch.reward),
+            terminated=torch.where(goes_on, ended, batch.terminated),
+            steps=batch.steps + goes_on,
+        )
+    return batch

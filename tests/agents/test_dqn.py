@@ -40,6 +40,7 @@ def batch():
         normal(GOAL),
         (normal() > 0).float(),
         (normal() > 0.5).float(),
+        torch.ones(lead),
         torch.where(normal() > 0, 5 * normal().abs(), torch.inf),
     )
 
@@ -67,6 +68,9 @@ def test_the_target_is_that_of_double_dqn(batch):
             )
             expected = float(batch.reward[run, i]) + 0.98 * (1 - float(batch.terminated[run, i])) * least
             assert float(target[run, i]) == pytest.approx(min(expected, 1.0), abs=1e-5)
+    three = agent._bellman_target(batch._replace(steps=torch.full((2, 8), 3.0)), members)
+    unclipped = target < 1
+    torch.testing.assert_close(three[unclipped], 0.98**2 * target[unclipped])
     bounded = make()._bellman_target(batch, members)
     assert (bounded >= (0.98**batch.steps_to_goal).clamp_max(1) - 1e-6).all()
 

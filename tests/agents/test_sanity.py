@@ -37,7 +37,7 @@ def test_random_is_uniform_in_the_action_range_and_follows_its_seed():
 def test_they_learn_nothing_and_keep_nothing(kind):
     made, untaught = agent(kind), agent(kind)
     number, vector = torch.ones(RUNS, 3, 5), torch.ones(RUNS, 3, 5, 2)
-    made.update(Batch(vector, vector, vector, vector, number, number, number))
+    made.update(Batch(vector, vector, vector, vector, number, number, number, number))
     made.load({})
     made.hold_policy()
     assert made.parameters() == made.state() == made.metrics() == {}

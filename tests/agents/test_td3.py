@@ -52,7 +52,8 @@ def batch_of(seed, num_runs=RUNS, **fields):
 
     coin = torch.rand(2, num_runs, BATCH, generator=generator).lt(0.3).float()
     steps = torch.where(coin[1] > 0, 5.0, torch.inf)
-    made = Batch(normal(OBS), normal(ACT).tanh(), normal(OBS), normal(GOAL), coin[0], coin[0], steps)
+    one = torch.ones_like(steps)
+    made = Batch(normal(OBS), normal(ACT).tanh(), normal(OBS), normal(GOAL), coin[0], coin[0], one, steps)
     return made._replace(**fields)
 
 
@@ -164,6 +165,29 @@ def test_the_target_by_hand_where_the_goal_pays_at_each_step(reward, terminated,
     agent = constant_critics(goal_is_terminal=False)
     target = targets_of(agent, reward=reward, terminated=terminated, steps_to_goal=steps)
     assert target == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_target_of_several_steps_by_hand():
+    agent = constant_critics(goal_is_terminal=True)
+    assert targets_of(agent, reward=0.0, terminated=0.0, steps=3.0, steps_to_goal=math.inf) == pytest.approx(
+        0.9**3 * 0.2, abs=1e-5
+    )
+    assert targets_of(agent, reward=1.0, terminated=1.0, steps=3.0, steps_to_goal=math.inf) == pytest.approx(
+        0.9**2, abs=1e-5
+    )
+    assert targets_of(agent, reward=0.0, terminated=1.0, steps=3.0, steps_to_goal=math.inf) == pytest.approx(
+        0.0, abs=1e-5
+    )
+    # known to be reached five steps after the first, which is not five after the third
+    target = targets_of(agent, reward=0.0, terminated=0.0, steps=3.0, steps_to_goal=5.0)
+    assert target == pytest.approx(0.9**5, abs=1e-5)
+
+
+def test_targets_of_several_steps_end_at_the_goal():
+    with pytest.raises(ValueError, match="n-step targets end at the goal"):
+        make(n_steps=2, goal_is_terminal=False)
+    assert make(n_steps=1, goal_is_terminal=False).n_steps == 1
+    assert make(n_steps=2, goal_is_terminal=False, terminate_on_success=True).n_steps == 2
 
 
 def test_the_target_is_clipped_at_the_largest_value():

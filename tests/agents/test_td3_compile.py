@@ -20,7 +20,7 @@ def trained(compiled):
     draw = lambda *width: torch.randn(2, 4, 8, *width, generator=generator)
     for _ in range(2):
         reward = draw().gt(1).float()
-        agent.update(Batch(draw(2), draw(2), draw(2), draw(1), reward, reward, draw().abs()))
+        agent.update(Batch(draw(2), draw(2), draw(2), draw(1), reward, reward, torch.ones(2, 4, 8), draw().abs()))
     return agent.parameters() | agent.state() | agent.metrics()
 
 one, other = trained(False), trained(True)

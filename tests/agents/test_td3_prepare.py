@@ -22,7 +22,16 @@ def batches_of(obs=3, goal=2, act=2, count=COUNT):
 
     coin = torch.rand(2, RUNS, count, BATCH, generator=generator) < 0.3
     steps = torch.where(coin[1], torch.arange(BATCH, dtype=torch.float32), torch.inf)
-    return Batch(normal(obs), normal(act), normal(obs), normal(goal), coin[0].float(), coin[0].float(), steps)
+    return Batch(
+        normal(obs),
+        normal(act),
+        normal(obs),
+        normal(goal),
+        coin[0].float(),
+        coin[0].float(),
+        torch.ones_like(steps),
+        steps,
+    )
 
 
 def prepared(batches=None, settings=None, bounded=True, seed=1, view=None):
@@ -88,6 +97,16 @@ def test_nothing_is_discounted_in_where_an_episode_is_terminated():
     assert (minibatches.discount[ended] == 0).all()
     assert (minibatches.discount[~ended] == 0.9).all()
     assert minibatches.reward.equal(batches.reward)
+
+
+def test_a_transition_of_n_steps_is_discounted_n_times_and_its_reward_n_minus_one_times():
+    batches = batches_of()
+    steps = torch.arange(1.0, BATCH + 1).expand_as(batches.reward)
+    minibatches = prepared(batches._replace(steps=steps, reward=torch.ones_like(steps)))
+    going_on = batches.terminated == 0
+    torch.testing.assert_close(minibatches.discount[going_on], (0.9**steps)[going_on])
+    assert not minibatches.discount[~going_on].any()
+    torch.testing.assert_close(minibatches.reward, 0.9 ** (steps - 1))
 
 
 def test_known_steps_to_the_goal_bound_the_target_from_below():

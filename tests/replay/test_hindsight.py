@@ -57,8 +57,8 @@ def coded_targets():
     return torch.stack([torch.full_like(run, int(TARGET)), run, torch.zeros_like(run), env], -1).float()
 
 
-def sample(made, config, batch_size=4000, goal_is_terminal=True, seed=0):
-    return sample_batch(made, batch_size, GOALS, coded_targets(), config, goal_is_terminal, generator(seed))
+def sample(made, config, batch_size=4000, goal_is_terminal=True, seed=0, n_steps=1):
+    return sample_batch(made, batch_size, GOALS, coded_targets(), config, goal_is_terminal, generator(seed), n_steps)
 
 
 def last_of_episode(t, env):
@@ -138,6 +138,7 @@ def test_the_row_is_handed_through_unchanged():
     following = batch.observation.clone()
     following[..., 2] += 1
     assert torch.equal(batch.next_observation, following)
+    assert batch.steps.eq(1).all()
 
 
 def test_every_transition_draws_its_own_offset_uniformly_over_the_rest_of_its_episode():
@@ -238,6 +239,51 @@ def test_stored_terminations_are_kept_and_the_time_limit_is_none():
     for (_, _, t, env), ended in zip(codes(batch.observation), batch.terminated.flatten().tolist(), strict=True):
         assert ended == float((t, env) in failures)  # not at t = 5, where the block ends
     assert batch.reward.any()
+
+
+# -- n-step transitions ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 4, 10])
+def test_transitions_of_n_steps_end_at_their_goal_at_a_failure_and_with_their_episode(n_steps):
+    failures = {(2, 1), (0, 2)}
+    config = HindsightConfig(future=0.5, target=0.1, random=0.2)
+    made = coded_buffer(failures=failures)
+    batch, one = sample(made, config, n_steps=n_steps), sample(made, config)
+    for name in ("observation", "action", "goal", "steps_to_goal"):  # what is learnt, and of what, is drawn as before
+        assert torch.equal(getattr(batch, name), getattr(one, name))
+    spans = set()
+    for state, following, goal, reward, terminated, steps in zip(
+        codes(batch.observation),
+        codes(batch.next_observation),
+        codes(batch.goal),
+        batch.reward.flatten().tolist(),
+        batch.terminated.flatten().tolist(),
+        batch.steps.flatten().tolist(),
+        strict=True,
+    ):
+        run, number, t, env = state
+        assert following == (run, number, t + steps, env)
+        ours = goal[:2] == (run, number) and goal[3] == env and goal[2] > t
+        to_goal = goal[2] - t if ours else math.inf
+        assert reward == float(steps == to_goal)
+        assert terminated == max(reward, float((t + steps - 1, env) in failures))
+        to_end = last_of_episode(t, env) + 1 - t
+        if goal[0] == COMMANDED:
+            assert steps == min(n_steps, to_end)
+        elif goal[0] == TARGET or not ours:
+            assert steps == 1
+        else:  # as a future goal, or by chance as a random one
+            assert steps in {1, min(n_steps, to_goal)}
+        spans.add(steps)
+    assert spans == set(range(1, min(n_steps, TIME) + 1))
+
+
+def test_future_goals_are_reached_within_n_steps_or_lie_further():
+    batch = sample(coded_buffer(), ALL_FUTURE, n_steps=4)
+    reached = batch.steps_to_goal < 4
+    assert torch.equal(batch.reward, reached.float()) and torch.equal(batch.terminated, reached.float())
+    assert torch.equal(batch.steps, (batch.steps_to_goal + 1).clamp_max(4))
 
 
 # -- determinism and independence ------------------------------------------------------------------------
