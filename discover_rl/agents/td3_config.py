@@ -41,7 +41,7 @@ class TD3Config:
         n_steps: Most steps that the Bellman target looks ahead (Stable-Baselines3's word): γ^n times the value n steps
             on, for goals that the episode pursued or came to. Values travel n steps back at a time, and what the
             minimum of critics takes off is taken off once in n steps. Points hundreds of steps from their target come
-            there in a half to a quarter of the steps with 5. What was done on these n steps counts as the way, noise
+            there in a half to a third of the steps with 5. What was done on these n steps counts as the way, noise
             included, so that bodies which fall over do not gain. Needs ``goal_is_terminal``.
         actor_critics: Critics, drawn anew for each update, whose mean the actor ascends.
         goal_is_terminal: Whether the Bellman target ends at the goal even where the episode goes on, so that
