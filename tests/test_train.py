@@ -1,5 +1,7 @@
 """The loop: what a round does, early ends, mistakes that end it with a sentence, and a maze that it must solve."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -303,6 +305,13 @@ def test_one_draw_serves_several_updates(tiny, monkeypatch, gradient_steps, coun
         assert batches.observation.shape == (2, count, 16, 2)
         # every batch is its own draw
         assert len({tuple(batch) for batch in batches.observation.flatten(2).flatten(0, 1).tolist()}) == 2 * count
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_transitions_span_as_many_steps_as_the_agent_asks_for(tiny, n_steps):
+    trainer = Trainer(tiny(agent=replace(tiny().agent, n_steps=n_steps)))
+    trainer.train_round()
+    assert trainer.sample().steps.max() == n_steps
 
 
 def test_exploration_scale_spreads_evenly_and_spares_a_share_of_the_target_episodes():
