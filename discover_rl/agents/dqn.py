@@ -127,8 +127,8 @@ class DQN(ValueAgent):
         chosen = self.target_critics.gather(1, members[..., None].expand(-1, -1, self.target_critics.shape[-1]))
         q = self._q(chosen, inputs)
         following = _at(q, greedy.argmax(-1, keepdim=True)).amin(1)
-        following = batch.reward + config.gamma * (1 - batch.terminated) * following
-        target = config.gamma ** (batch.steps - 1) * following
+        last = batch.reward + config.gamma * (1 - batch.terminated) * following
+        target = config.gamma ** (batch.steps - 1) * last
         if config.hindsight_bound and self.goal_is_terminal:
             target = torch.maximum(target, config.gamma**batch.steps_to_goal)
         return target.clamp_max(self.value_max)

@@ -112,8 +112,8 @@ def sample_batch(
 
     An n-step transition (Sutton & Barto 2018, section 7.1) leads to the state up to ``n_steps`` transitions later: to
     the first that has reached the goal, where the episode ends at the latest. Only commanded and future goals get
-    them, which are what the episode was after and where it came to. For another goal what it did would count as the
-    way there.
+    them, which are what the episode was after (until it came there or gave up, and then explored) and where it came to.
+    For another goal what it did would count as the way there.
 
     Args:
         buffer: Where from.
