@@ -56,6 +56,9 @@ def evaluate(agent: Agent, env: Environment, num_runs: int) -> Evaluation:
         agent: Whose deterministic policy acts.
         env: Environments kept for evaluation, with a generator of their own.
         num_runs: Stacked runs.
+
+    Raises:
+        ValueError: If the simulation can no longer be trusted (``Monitored``).
     """
     space, lead = env.goal_space, (num_runs, env.num_envs // num_runs)
     observation = env.reset()
@@ -85,6 +88,9 @@ def evaluate(agent: Agent, env: Environment, num_runs: int) -> Evaluation:
         observation = step.observation
         if env.ends_early or env.terminate_on_success:  # what has ended is stepped on, but never counted
             observation = env.reset(ended)
+    monitor = getattr(env, "monitor", None)
+    if monitor is not None:
+        monitor()
     runs = [x.float().unflatten(0, lead) for x in (reached, at_end, solved_at_start, length, reward)]
     rates = [x.mean(1) for x in runs]
     return Evaluation(

@@ -25,7 +25,6 @@ from discover_rl.checkpoint import (
 )
 from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
-from discover_rl.goals import Environment
 from discover_rl.report import MetricsWriter, ProgressLine
 from discover_rl.report.pictures import save_pictures
 from discover_rl.run_folder import CHECKPOINT, MODEL, save_config
@@ -98,7 +97,6 @@ class Trainer(Algorithm):
                     row["time/time_elapsed"] = elapsed
                     if evaluates:
                         evaluation = evaluate(self.agent, self.eval_env, self.num_runs)
-                        self._monitor(self.eval_env)
                         row |= _to_numpy(evaluation.metrics())
                         good = float(evaluation.success.min()) >= config.stop_success > 0
                         self.good_evaluations = self.good_evaluations + 1 if good else 0
@@ -128,7 +126,7 @@ class Trainer(Algorithm):
         invalid = getattr(self.env, "invalid_actions", None)
         if invalid is not None and bool(invalid.any()):
             raise FloatingPointError(f"{int(invalid.sum())} environments were given actions that are not numbers")
-        row |= self._monitor(self.env)
+        row |= self._monitor()
         chosen = self.round.goals.masked_fill(self.round.use_target[..., None], torch.nan)
         self.snapshots.goals.add(self.num_timesteps, chosen, self.round.reached)
         return row
@@ -139,9 +137,9 @@ class Trainer(Algorithm):
             found = map_values(self.agent, self.buffer, self.space, state.observation[:, 0], state.targets[:, 0])
             self.snapshots.maps.add(self.num_timesteps, *found)
 
-    def _monitor(self, env: Environment) -> dict[str, Float[np.ndarray, "run"] | float]:
-        """What the environment counted since the last call, summed over those of a run; see ``Monitored``."""
-        monitor = getattr(env, "monitor", None)
+    def _monitor(self) -> dict[str, Float[np.ndarray, "run"] | float]:
+        """What the environments counted since the last call, summed over those of a run; see ``Monitored``."""
+        monitor = getattr(self.env, "monitor", None)
         counts = {} if monitor is None else monitor()
         return _to_numpy({tag: count.unflatten(0, (self.num_runs, -1)).sum(1) for tag, count in counts.items()})
 

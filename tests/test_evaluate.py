@@ -71,6 +71,16 @@ def test_without_a_success_there_is_no_time_to_the_goal(scripted):
     assert seen.steps_to_goal.isnan().all()
 
 
+def test_what_was_simulated_in_vain_is_no_result(scripted, monkeypatch):
+    def monitor():
+        raise ValueError("lost contacts")
+
+    env = scripted([[[0.0, 0.1]]], 3)
+    monkeypatch.setattr(env, "monitor", monitor, raising=False)
+    with pytest.raises(ValueError, match="lost contacts"):
+        evaluate(agent(1), env, 1)
+
+
 def test_the_agent_is_asked_for_its_deterministic_policy_on_the_target(scripted):
     class Watched(ZeroAgent):
         goals: ClassVar[list[torch.Tensor]] = []

@@ -136,7 +136,9 @@ class Monitored(Protocol):
     """Optional: an environment that counts what a user should know of, and notices what must not go on."""
 
     def monitor(self) -> dict[str, Float[Tensor, "env"]]:
-        """Counts of each environment since the last call, by TensorBoard tag; called when the loop logs.
+        """Counts of each environment since the last call, by TensorBoard tag.
+
+        Called when the loop logs, after an evaluation, and now and then by the Gymnasium environments.
 
         Raises:
             ValueError: If the simulation can no longer be trusted.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
+from gymnasium import logger, spaces
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -25,7 +25,8 @@ def read_goal(
         allowed: Names of the options that the caller knows.
 
     Raises:
-        ValueError: If an option is unknown, or the goals have the wrong shape or lie outside the goal space.
+        ValueError: If an option is unknown, or the goals are not numbers, have the wrong shape or lie outside the
+            goal space. Where the environment knows that no way leads to one of them, a warning.
     """
     options = options or {}
     unknown = sorted(set(options) - set(allowed))
@@ -35,19 +36,27 @@ def read_goal(
         )
     if options.get("goal") is None:
         return None
-    goals = torch.as_tensor(options["goal"], dtype=torch.float32, device=env.device)
     shapes = [(env.goal_space.dim,)] + [(env.num_envs, env.goal_space.dim)] * (env.num_envs > 1)
+    try:
+        goals = torch.as_tensor(options["goal"], dtype=torch.float32, device=env.device)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"reset: options['goal'] must be numbers of shape {' or '.join(map(str, shapes))}, got {options['goal']!r}"
+        ) from error
     if tuple(goals.shape) not in shapes:
         raise ValueError(
             f"reset: options['goal'] has shape {tuple(goals.shape)}, expected {' or '.join(map(str, shapes))}"
         )
     assert isinstance(space, spaces.Box)
     low, high = (torch.from_numpy(bound).to(env.device) for bound in (space.low, space.high))
-    if not bool(((goals >= low) & (goals <= high)).all()):
+    if not bool(((goals >= low) & (goals <= high) & goals.isfinite()).all()):
         raise ValueError(
             f"reset: options['goal'] {goals.tolist()} lies outside the goal space, from {space.low.tolist()} to "
-            f"{space.high.tolist()}"
+            f"{space.high.tolist()}" + (", without infinities and NaN" if not bool(goals.isfinite().all()) else "")
         )
+    measure = getattr(env, "distance_to_target", None)
+    if measure is not None and bool(measure(goals).isinf().any()):
+        logger.warn(f"reset: options['goal'] {goals.tolist()} lies in a wall, or where no way leads")
     return goals.expand(env.num_envs, env.goal_space.dim)
 
 

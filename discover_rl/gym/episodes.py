@@ -51,6 +51,7 @@ class Episodes:
         self.goals = env.targets().clone()
         self._last: Observation | None = None
         self._start_numbers: int = getattr(env, "start_numbers", 0) if hasattr(env, "reset_from") else 0
+        self._unwatched = 0  # steps since the environment was last asked whether it can be trusted
 
     def seed(self, number: int) -> None:
         """Seed what the environments draw in common: see ``common_seed``."""
@@ -71,7 +72,12 @@ class Episodes:
 
         Returns:
             The observation of every environment.
+
+        Raises:
+            ValueError: If the simulation can no longer be trusted (``Monitored``).
         """
+        if mask is None:
+            self._watch()
         chosen = None if mask is None else torch.tensor(mask, device=self.env.device)
         if self._start_numbers:
             state = self.env.reset_from(self._draw(generators, mask), chosen)  # pyright: ignore[reportAttributeAccessIssue]
@@ -88,11 +94,14 @@ class Episodes:
 
         Raises:
             gymnasium.error.ResetNeeded: If there has been no reset yet.
-            ValueError: If the shape of ``action`` is wrong.
+            ValueError: If the shape of ``action`` is wrong, or the simulation can no longer be trusted (``Monitored``).
         """
         if self._last is None:
             raise error.ResetNeeded("step() before the first reset(); call reset() once to start the episodes")
         state, failure, truncated = self.env.step(action)
+        self._unwatched += 1
+        if self._unwatched >= self.env.max_episode_steps:  # an answer of the device: not at every step
+            self._watch()
         observation = self._observe(state)
         success = self.success(observation["achieved_goal"], self.goals)
         terminated = failure | success if self.env.terminate_on_success else failure
@@ -113,6 +122,17 @@ class Episodes:
         if self._last is None:
             raise error.ResetNeeded("render() before the first reset(); call reset() once to start the episodes")
         return self._last
+
+    def _watch(self) -> None:
+        """Let the environment say if it can no longer be trusted.
+
+        Raises:
+            ValueError: If it says so.
+        """
+        steps, self._unwatched = self._unwatched, 0
+        monitor = getattr(self.env, "monitor", None)
+        if monitor is not None and steps:
+            monitor()
 
     def close(self) -> None:
         """Let the environment free what it holds, if it can."""

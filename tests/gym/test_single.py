@@ -208,13 +208,47 @@ def test_a_start_that_has_solved_its_target_is_refused(line, monkeypatch):
         ({"goal": [1.0]}, r"options\['goal'\] has shape \(1,\), expected \(2,\)"),
         ({"goal": [[1.0, 1.0]]}, r"has shape \(1, 2\), expected \(2,\)"),
         ({"goal": [1.0, 7.0]}, r"\[1.0, 7.0\] lies outside the goal space, from \[-6.0, -6.0\] to \[6.0, 6.0\]"),
-        ({"goal": [1.0, float("nan")]}, "lies outside the goal space"),
+        ({"goal": [1.0, float("nan")]}, "lies outside the goal space, .*, without infinities and NaN"),
+        ({"goal": "here"}, r"options\['goal'\] must be numbers of shape \(2,\), got 'here'"),
+        ({"goal": [[1.0], [1.0, 2.0]]}, r"options\['goal'\] must be numbers of shape \(2,\), got \[\[1.0\], \[1.0"),
     ],
 )
 def test_bad_options_get_a_sentence(options, sentence):
     env = GoalEnv("point_maze", layout="open")
     with pytest.raises(ValueError, match=sentence):
         env.reset(options=options)
+
+
+@pytest.mark.parametrize("id_", ["Discover/PointMazeMujoco_UMaze-v0", "Discover/AntMaze_UMaze-v0"])
+def test_a_goal_must_be_a_place_and_one_in_a_wall_is_warned_of(id_, recwarn):
+    env = make(id_)
+    with pytest.raises(ValueError, match="outside the goal space"):
+        env.reset(options={"goal": [float("inf"), 0.0]})  # the goal space has no bounds
+    env.reset(options={"goal": env.unwrapped.episodes.env.targets()[0]})
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"\[0.0, 0.0\] lies in a wall, or where no way leads"):
+        env.reset(options={"goal": [0.0, 0.0]})
+
+
+def test_a_simulation_that_can_no_longer_be_trusted_stops_an_episode(line, monkeypatch):
+    asked = []
+
+    def monitor(self):
+        asked.append(True)
+        raise ValueError("lost contacts")
+
+    monkeypatch.setattr(line, "monitor", monitor, raising=False)
+    env = GoalEnv(line, max_episode_steps=5)
+    env.reset(seed=0)
+    env.step(RIGHT)
+    with pytest.raises(ValueError, match="lost contacts"):
+        env.reset()
+    env.reset()  # nothing has been simulated since
+    for _ in range(4):
+        env.step(RIGHT)
+    assert len(asked) == 1  # asking waits for the device
+    with pytest.raises(ValueError, match="lost contacts"):
+        env.step(RIGHT)
 
 
 @pytest.mark.parametrize(

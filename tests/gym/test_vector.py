@@ -164,6 +164,7 @@ def test_tensors_are_the_same_numbers(line):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("id_", [MAZE, "Discover/AntMaze_SquareSparse-v0"])
 def test_on_a_gpu_everything_stays_there(id_):
     """The starts are those of the CPU, and so are the steps, but for rounding and the ant's physics."""
