@@ -31,7 +31,8 @@ class Retargeted:
         target: See ``target_draw``; None keeps the environment's own targets.
 
     Raises:
-        ValueError: If the environment has a view of its own goals (see ``View``) and the goal space has others.
+        ValueError: If the environment has a view of its own goals (see ``View``) and the goal space has others, or
+            knows that no way leads to the target.
     """
 
     def __init__(self, env: Environment, space: GoalSpace, target: Any) -> None:  # noqa: ANN401 - see target_draw
@@ -66,6 +67,7 @@ class Retargeted:
         if same == self.goal_space.dim:
             offers |= {"cell_map": self._cell_map, "state_at": None, "view": None}
             offers |= {} if self._draw else {"distance_to_target": None}
+            self._check_target()
         elif hasattr(self.env, "view"):
             raise ValueError(
                 f"{type(self.env).__name__} shows networks where its own goals lie, and goal_space has others "
@@ -75,6 +77,17 @@ class Retargeted:
         for name, changed in offers.items():
             if hasattr(self.env, name):
                 setattr(self, name, changed or getattr(self.env, name))
+
+    def _check_target(self) -> None:
+        """Refuse a target that was given if the environment knows that no way leads there."""
+        measure = getattr(self.env, "distance_to_target", None)
+        if measure is None or self._given is None:
+            return
+        if bool(measure(torch.tensor([self._given], device=self.device)).isinf().any()):
+            raise ValueError(
+                f"target={self._given}: no way leads there in {type(self.env).__name__}, it lies in a wall or outside; "
+                "move it to a free place"
+            )
 
     def _render(
         self, known: bool, index: int, goal: Float[Tensor, "goal"], width: int, height: int

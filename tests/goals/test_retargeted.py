@@ -28,7 +28,7 @@ def point(target=None, space=None, **changes):
 
 
 def test_all_that_the_environment_offers_with_another_target_but_its_distances():
-    plain, env = point(), point([-1.0, -0.2])
+    plain, env = point(), point([-1.0, -1.2])
     assert isinstance(env, Retargeted) and isinstance(env, HasCells)
     assert offered(plain) == list(OFFERS)
     assert offered(env) == [name for name in OFFERS if name != "distance_to_target"]
@@ -39,6 +39,12 @@ def test_all_that_the_environment_offers_with_another_target_but_its_distances()
     env.step(torch.full((4, 2), torch.nan))
     assert env.invalid_actions.all()  # type: ignore[union-attr]
     assert set(env.monitor()) == set(plain.monitor())  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("target", [[0.0, 0.0], [100.0, 2.0]])  # a wall, outside
+def test_a_target_to_which_no_way_leads_is_refused(target):
+    with pytest.raises(ValueError, match=r"target=\[.*\]: no way leads there in PointMazeMujoco, it lies in a wall"):
+        point(target)
 
 
 def test_the_same_goals_under_another_name_keep_the_distances():
