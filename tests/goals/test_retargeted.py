@@ -28,7 +28,7 @@ def point(target=None, space=None, **changes):
 
 
 def test_all_that_the_environment_offers_with_another_target_but_its_distances():
-    plain, env = point(), point([-1.0, -1.2])
+    plain, env = point(), point([0.0, -1.2])
     assert isinstance(env, Retargeted) and isinstance(env, HasCells)
     assert offered(plain) == list(OFFERS)
     assert offered(env) == [name for name in OFFERS if name != "distance_to_target"]
@@ -88,9 +88,7 @@ def test_the_scale_of_goals_is_that_of_what_they_are_made_of():
     assert env.goal_scale.tolist() == [4.0, env.observation_scale[15].item()]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(
-    ("target", "stars"), [([-1.0, -0.25], [[-1.0, -0.25]]), ({"low": [-1, -1], "high": [1, 1]}, [])]
-)
+@pytest.mark.parametrize(("target", "stars"), [([1.0, -0.25], [[1.0, -0.25]]), ({"low": [-1, -1], "high": [1, 1]}, [])])
 @pytest.mark.parametrize("make", [point, lambda target: make_environment(PointMazeConfig(), 4, CPU, 0, None, target)])
 def test_the_map_shows_the_target_that_was_given(make, target, stars):
     axes = Figure().subplots()
@@ -102,11 +100,11 @@ def test_the_map_shows_the_target_that_was_given(make, target, stars):
 
 
 def test_further_coordinates_are_drawn_where_the_environment_can():
-    env = make_environment(PointMazeConfig(layout="generated", dim=3, radius=3), 2, CPU, 0, None, [1.0, 0.0, 2.0])
+    env = make_environment(PointMazeConfig(layout="generated", dim=3, radius=3), 2, CPU, 0, None, [-2.0, -3.0, 0.0])
     axes = Figure().subplots()
     env.draw(axes, coordinates=(1, 2))  # type: ignore[attr-defined]
     assert [np.asarray(line.get_xydata()).tolist() for line in axes.lines if line.get_label() == "target"] == [
-        [[0.0, 2.0]]
+        [[-3.0, 0.0]]
     ]
 
 
