@@ -44,6 +44,7 @@ from discover_rl.config import (
     schema_node,
     settings_of,
     settings_schema,
+    value_sentence,
 )
 from discover_rl.report.atomic import write_atomically
 from discover_rl.selectors import SELECTORS
@@ -242,8 +243,7 @@ def _typed(schema: type, given: dict[str, Any], prefix: str) -> Any:  # noqa: AN
             f"{' and '.join(prefix + key for key in missing)} must be given, e.g. {prefix}{missing[0]}=..."
         ) from error
     except OmegaConfBaseException as error:
-        key = error.full_key or ""
-        raise ValueError(f"{prefix}{key}: {str(error).splitlines()[0]}") from error
+        raise ValueError(value_sentence(error, prefix)) from error
 
 
 def _is_mandatory(schema: type, key: str) -> bool:

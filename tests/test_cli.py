@@ -81,7 +81,12 @@ def test_an_unknown_verb_is_said(fails):
             "experiment=papers",
             "experiment is 'papers'; did you mean 'paper'?; allowed: ant, ant_big_square_sparse, ",
         ),
-        ("seeds=many", "Value 'many' of type 'str' could not be converted to Integer"),
+        ("seeds=many", "seeds is 'many'; it must be a whole number"),
+        ("agent.gamma=x", "agent.gamma is 'x'; it must be a number"),
+        ("env.layout=[a,b]", "env.layout is ['a', 'b']; it must be text"),
+        ("selector.standardise=maybe", "selector.standardise is 'maybe'; it must be true or false"),
+        ("agent.hidden_sizes=256", "agent.hidden_sizes must be a list, e.g. agent.hidden_sizes=[64,64]"),
+        ("seed=0,1", "seed=0,1: one value, or a list in brackets; several runs: discover-rl train -m seed=0,1"),
         ("seeds=0", "seeds must be at least 1, got 0"),
         ("num_timesteps=inf", "num_timesteps must be finite, got inf"),
         ("agent.gamma=1", "agent.gamma must lie strictly between 0 and 1, got 1.0"),
@@ -187,6 +192,27 @@ def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypa
     main(["train", "-m", *tiny_arguments, "num_timesteps=48", "seed=0,1"])
     assert len({path.name.split("-seed")[1][0] for path in Path("runs").iterdir()}) == 2
     assert capsys.readouterr().out.count("success on the target") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["selector=discover,bogus"], "selector is 'bogus'; allowed: achievability_novelty, discover"),
+        (["seed=0,1", "foo=3"], "unknown key foo; allowed: env, selector"),
+        (["seed=0,1", "agent.gamma=0.9,2"], "agent.gamma must lie strictly between 0 and 1, got 2.0"),
+        (["seed=range(0,2)", "agent.gamma=x"], "agent.gamma is 'x'; it must be a number"),
+        (["seed=0,1", "foo"], "'foo' is not an option; write KEY=VALUE"),
+        (["seed=0,[1"], "mismatched input"),
+    ],
+)
+def test_a_mistake_anywhere_in_a_sweep_is_said_before_the_first_job(fails, here, arguments, sentence):
+    assert sentence in fails("train", "-m", *arguments)
+    assert list(here.iterdir()) == []
+
+
+def test_a_recipe_that_does_not_go_with_the_agent_is_said(fails):
+    said = fails("train", "experiment=quickstart", "agent=dqn")
+    assert said.startswith("experiment=quickstart sets agent.actor_critics, which your choice of agent does not have;")
 
 
 def test_numbers_that_are_not_finite_end_the_command_with_a_sentence(fails, tiny_arguments, here):

@@ -139,6 +139,17 @@ def test_several_in_one_sweep(here, tiny_arguments):
     assert sorted(load_config(path).selector.name for path in Path("runs").iterdir()) == ["her", f"{here}:Mine"]
 
 
+def test_several_are_compared(here, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    monkeypatch.setattr("discover_rl.cli.compare._write_report", lambda *_: [])
+    rest = [argument for argument in tiny_arguments if not argument.startswith("env")]
+    main(["compare", f"envs=[{here}:Line]", f"selectors=[her,{here}:Mine]", "goal_space=" + f"{here}:Right",
+          "goal_space.radius=0.2", "target=[1.0]", *rest, "folder=there"])  # fmt: skip
+    configs = [load_config(path.parent) for path in Path("there").rglob("config.yaml")]
+    assert sorted(config.selector.name for config in configs) == ["her", f"{here}:Mine"]
+    assert {(config.env.name, config.goal_space.name) for config in configs} == {(f"{here}:Line", f"{here}:Right")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -93,7 +93,7 @@ def plain(**changes):
         (plain(env=None), r"^env is not set"),
         (plain(env={"layout": "u"}), r"env\.name"),
         (plain(agent="td3"), r"^agent"),
-        (plain(seeds="many"), r"^seeds: Value 'many' .* could not be converted to Integer"),
+        (plain(seeds="many"), r"^seeds is 'many'; it must be a whole number"),
         (plain(selector={"name": "mega", "low": 2.0}), r"0 <= low < high <= 1 must hold, got 2\.0"),
         (plain(env={"name": "point_maze", "layout": "uu"}), r"unknown layout 'uu'; did you mean 'u'\?"),
         (plain(agent={"name": "td3", "gamma": 1.0}), r"agent\.gamma must lie strictly between 0 and 1, got 1\.0"),

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from discover_rl.cli.composing import check_overrides, composed, register_schemas
+from discover_rl.cli.composing import check_overrides, composed, register_dotted_paths, register_schemas
 from discover_rl.cli.parsing import fail
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def run(arguments: list[str]) -> None:
         several = len(plan.selectors)
         for number, cell in enumerate(plan.cells()):
             if number < several or number % several == 0:  # each task and each selector once
-                check_overrides(list(cell.overrides))
+                check_overrides(register_dotted_paths(cell.overrides))
         save_plan(folder, plan)
 
     def tables() -> None:

@@ -1,5 +1,6 @@
 """From arguments to a configuration by Hydra, with sentences for mistakes."""
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,6 +104,49 @@ def without_printing_flags(arguments: list[str]) -> list[str]:
     return [a for i, a in enumerate(arguments) if a not in (*flags, "--resolve") and i not in after_flag]
 
 
+def jobs_of(arguments: list[str], sweep: bool) -> list[list[str]]:
+    """Overrides of single jobs in which each value of a sweep occurs once, to check them before the first is trained.
+
+    Args:
+        arguments: The arguments, without options.
+        sweep: Whether an argument may name several values.
+
+    Raises:
+        ValueError: If an argument cannot be read, or the launcher is not installed.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ValueType
+    from hydra.errors import HydraException
+
+    if not sweep:
+        return [arguments]
+    values: list[list[str]] = []
+    for argument in arguments:
+        if argument.startswith("hydra"):
+            _check_launcher(argument)
+            continue
+        try:
+            override = OverridesParser.create().parse_override(argument) if "=" in argument else None
+        except HydraException as error:
+            raise ValueError(_first_sentence(error)) from error
+        if override is None or not override.is_sweep_override():
+            values.append([argument])
+        elif override.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP):
+            names = (value.replace("\\:", ":") for value in override.sweep_string_iterator())
+            values.append([f"{override.get_key_element()}={name}" for name in names])
+    first = [names[0] for names in values]
+    others = [[*first[:i], name, *first[i + 1 :]] for i, names in enumerate(values) for name in names[1:]]
+    return [first, *others]
+
+
+def _check_launcher(argument: str) -> None:
+    import importlib.util
+
+    key, _, name = argument.partition("=")
+    if key == "hydra/launcher" and name.startswith("ray") and importlib.util.find_spec("ray") is None:
+        raise ValueError(f"{argument}: Ray is not installed; pip install 'discover-rl[cluster]'")
+
+
 def check_overrides(arguments: list[str]) -> None:
     """Compose once ahead of Hydra's own start, to say in one sentence what is wrong and what is allowed.
 
@@ -196,11 +240,27 @@ def check_key(argument: str, config: "DictConfig") -> None:
 
 def _first_sentence(error: BaseException) -> str:
     """The message of what went wrong first; Hydra and OmegaConf wrap it in messages of their own."""
-    while error.__cause__ is not None:
+    from omegaconf.errors import OmegaConfBaseException
+
+    from discover_rl.config import value_sentence
+
+    while error.__cause__ is not None and str(error.__cause__) not in ("", "None"):
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    listed = [line for line in lines if not line.startswith(("full_key:", "object_type=", "reference_type="))]
-    return "; ".join(line for line in listed if not line.startswith("Config search path")) or type(error).__name__
+    if isinstance(error, OmegaConfBaseException):
+        return value_sentence(error)
+    message = str(error)
+    if found := re.match(r"In '(\w+)/(\w+)': ConfigKeyError[^\n]*\nKey '\w+' not in '\w+'\s+full_key: (\S+)", message):
+        group, name, key = found.groups()
+        return (
+            f"{group}={name} sets {key}, which your choice of {key.split('.')[0]} does not have; leave {group}= out "
+            "or take another (for discrete actions grid_world or bit_flip)"
+        )
+    if found := re.match(r"Ambiguous value for argument '(.*)'", message):
+        return f"{found[1]}: one value, or a list in brackets; several runs: discover-rl train -m {found[1]}"
+    if found := re.match(r"LexerNoViableAltException: (.*)", message):
+        return f"{found[1]} cannot be read; quote the value, '{found[1].replace('=', '=' + chr(34), 1)}{chr(34)}'"
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return "; ".join(line for line in lines if not line.startswith("Config search path")) or type(error).__name__
 
 
 def composed(overrides: Sequence[str]) -> "TrainConfig":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from discover_rl.cli.composing import (
     check_overrides,
+    jobs_of,
     recipes_dir,
     register_dotted_paths,
     register_schemas,
@@ -33,8 +34,10 @@ def run(arguments: list[str]) -> None:
         return
     arguments = register_dotted_paths(arguments)
     overrides = without_printing_flags(arguments)
-    if not any(argument.startswith("-") for argument in overrides):  # -m sweeps, --help composes by itself
-        check_overrides(overrides)
+    options = {argument for argument in overrides if argument.startswith("-")}
+    if options <= {"-m", "--multirun"}:  # --help composes by itself
+        for job in jobs_of([argument for argument in overrides if argument not in options], bool(options)):
+            check_overrides(job)
     failure: list[BaseException] = []
 
     @hydra.main(version_base="1.3", config_path=str(recipes_dir()), config_name="train")
@@ -67,7 +70,7 @@ def _repeat(arguments: list[str]) -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     from discover_rl.cli.composing import check_key
-    from discover_rl.config import pick_device
+    from discover_rl.config import pick_device, value_sentence
     from discover_rl.run_folder import config_from_node, config_to_mapping, load_config, stored_versions, versions
 
     usage = "write: discover-rl train --from RUN_DIR [KEY=VALUE ...]"
@@ -86,7 +89,7 @@ def _repeat(arguments: list[str]) -> None:
     try:
         config = config_from_node(OmegaConf.merge(node, OmegaConf.from_dotlist(overrides)))
     except OmegaConfBaseException as error:
-        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+        raise ValueError(value_sentence(error)) from error
     then, now = stored_versions(source), versions(pick_device(config.device))
     differing = [f"{name} {then[name]} (now {now.get(name)})" for name in then if then[name] != now.get(name)]
     if differing:

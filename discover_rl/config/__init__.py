@@ -1,6 +1,7 @@
 """Configuration: what a run is, complete with defaults, and how plug-ins are found by name."""
 
 from discover_rl.config.device import pick_device
+from discover_rl.config.mistakes import value_sentence
 from discover_rl.config.overrides import from_overrides
 from discover_rl.config.plugins import (
     UnknownPluginError,
@@ -28,4 +29,5 @@ __all__ = [
     "schema_node",
     "settings_of",
     "settings_schema",
+    "value_sentence",
 ]

@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from discover_rl.config.mistakes import value_sentence
 from discover_rl.config.plugins import did_you_mean
 from discover_rl.config.schema import schema_node
 
@@ -43,8 +44,7 @@ def from_overrides(schema: type[Config], arguments: Sequence[str], required: Seq
     try:
         return OmegaConf.to_object(OmegaConf.merge(node, OmegaConf.from_dotlist(list(arguments))))  # type: ignore[return-value]
     except (OmegaConfBaseException, YAMLError) as error:
-        key = getattr(error, "full_key", "") or ""
-        raise ValueError(f"{key}: {str(error).splitlines()[0]}".removeprefix(": ")) from error
+        raise ValueError(value_sentence(error)) from error
 
 
 def _check_key(node: Any, key: str) -> None:  # noqa: ANN401 - a node or a value

@@ -72,7 +72,7 @@ def test_reasons_by_hand(files):
         (["tagets=a"], "unknown key tagets; did you mean 'targets'?; allowed: targets, corpus, curriculum"),
         (["targets=a", "targets=b"], "targets is given twice"),
         (["targets=targets.jsonl", "corpus=corpus.jsonl", "top=0"], "top must be at least 1, got 0"),
-        (["targets=targets.jsonl", "corpus=corpus.jsonl", "top=many"], "'many' of type 'str' could not be converted"),
+        (["targets=targets.jsonl", "corpus=corpus.jsonl", "top=many"], "top is 'many'; it must be a whole number"),
         (
             ["targets=targets.jsonl", "corpus=corpus.jsonl", "curriculum=best"],
             "curriculum is 'best'; allowed: dis",
