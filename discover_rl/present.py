@@ -11,6 +11,7 @@ from jaxtyping import Float
 from omegaconf import OmegaConf
 
 from discover_rl.build import make_environment
+from discover_rl.checkpoint import CheckpointError
 from discover_rl.collect import collect
 from discover_rl.config import TrainConfig
 from discover_rl.goals import Environment
@@ -44,9 +45,11 @@ class Folder:
 
     Attributes:
         path: Where.
+        damaged: What could not be read and is left out, in a sentence; empty if nothing.
     """
 
     path: Path
+    damaged: str = ""
 
     @cached_property
     def metrics(self) -> Metrics:
@@ -55,8 +58,12 @@ class Folder:
 
     @cached_property
     def snapshots(self) -> Snapshots:
-        """Goals and maps; empty where the run stored none."""
-        return load_snapshots(self.path) or Snapshots(maps=ValueMaps())
+        """Goals and maps; empty where the run stored none, or they are damaged."""
+        try:
+            return load_snapshots(self.path) or Snapshots(maps=ValueMaps())
+        except CheckpointError as error:
+            self.damaged = f"{error.args[0].split(';')[0]}; its curriculum is left out"
+            return Snapshots(maps=ValueMaps())
 
     @cached_property
     def has_alpha(self) -> bool:
@@ -153,6 +160,9 @@ def write_report(paths: Sequence[Path], output: Path, seed: int | None = None, t
     except ImportError as error:
         raise ValueError("a report needs plotly; install it with: pip install 'discover-rl[report]'") from error
     curves, warnings = collect(paths)
+    seeds = sorted({found.seed for found in curves})
+    if seed is not None and seed not in seeds:
+        raise ValueError(f"report: there is no seed {seed}; there are {', '.join(map(str, seeds))}")
     report = Report(curves, warnings, seed)
     counts = {
         "seed": len(curves),
@@ -168,7 +178,7 @@ def write_report(paths: Sequence[Path], output: Path, seed: int | None = None, t
     text = page(title or _title(report), subtitle, _sections(report))
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, text.encode())
-    return report.warnings
+    return report.warnings + [folder.damaged for folder in report._folders.values() if folder.damaged]
 
 
 def _title(report: Report) -> str:

@@ -309,6 +309,8 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
         for copy in sorted((run_dir / FILES).glob("*/*")):
             if OmegaConf.select(node, f"env.{copy.parent.name}") is not None:
                 OmegaConf.update(node, f"env.{copy.parent.name}", str(copy.resolve()))
+    if "env" not in node:
+        raise ValueError(f"{path} is not the configuration of a run: it has no env")
     config = config_from_node(node)
     if found < 2 and hasattr(config.env, "xy_scale"):
         config.env = dataclasses.replace(config.env, xy_scale=config.env.cell_size)
@@ -404,8 +406,8 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """Where a run is written, and whether it goes on from a checkpoint there.
 
     With ``resume=auto`` the folder follows from the configuration, so the same command after a kill goes on
-    where it stopped; a finished run (or one that ``stop_success`` ended) is left alone and a new numbered folder
-    taken.
+    where it stopped; a finished run (or one that ``stop_success`` ended, or whose checkpoint was deleted) is left alone
+    and a new numbered folder taken.
 
     Args:
         config: The configuration.
@@ -417,6 +419,8 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
     """
     if config.resume not in ("auto", "never"):
         run_dir = Path(config.resume)
+        if not run_dir.exists() and len(run_dir.parts) == 1:
+            raise ValueError(f"resume is {config.resume!r}; allowed: auto, never, or the folder of a run")
         if differing := differing_keys(load_config(run_dir, own_files=True), config):
             raise ValueError(
                 f"resume={run_dir}: the run there was made with another {', '.join(differing)}; "
@@ -434,14 +438,19 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             continue
         if differing_keys(load_config(run_dir, own_files=True), config):
             continue
-        if not is_finished(run_dir, config.num_timesteps):
+        if is_finished(run_dir, config.num_timesteps):
+            continue
+        if (run_dir / CHECKPOINT).is_file() or not (run_dir / MODEL).is_file():
             return run_dir, (run_dir / CHECKPOINT).is_file()
+        # networks without what they could be trained further from: not to be written over
     raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
 
 
 def is_finished(run_dir: Path, num_timesteps: float) -> bool:
     """Whether a run was trained for that many steps, or ended early because it had solved its task."""
     path = run_dir / CHECKPOINT
+    if not path.is_file():
+        path = run_dir / MODEL  # the checkpoint is large, and may be deleted
     if not path.is_file():
         return False
     note = load_note(path)

@@ -94,7 +94,9 @@ def test_an_unknown_verb_is_said(fails):
         ("env.layout=no/such.npz", "layout file 'no/such.npz' does not exist; give a path to a .npz or .txt file"),
         ("gradient_steps=5", "gradient_steps=5 must be a multiple of agent.policy_delay=2"),
         ("device=cuda", "device=cuda but torch sees no CUDA device; use device=cpu"),
-        ("resume=nowhere", "nowhere is not the folder of a run: it has no config.yaml"),
+        ("resume=nowhere", "resume is 'nowhere'; allowed: auto, never, or the folder of a run"),
+        ("resume=no/where", "no/where is not the folder of a run: it has no config.yaml"),
+        (f"seed={2**63}", f"seed must be below 2**63, got {2**63}"),
         ("quickstart", "'quickstart' is not an option; write KEY=VALUE, e.g. seeds=4"),
         ("seeds=[1", "no viable alternative at input '[1'"),
     ],
@@ -185,6 +187,22 @@ def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeyp
         f"on values tell no difference: what lies beyond looks neither near nor novel. Try {remedies}, "
         "or, with a body that can fall, a smaller agent.learning_rate"
     )
+
+
+def test_what_is_there_is_not_trained_again(here, capsys, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    main(["train", *tiny_arguments, "num_timesteps=48"])
+    (run_dir,) = Path("runs").iterdir()
+    capsys.readouterr()
+    main(["train", *tiny_arguments, "num_timesteps=48"])
+    assert capsys.readouterr().out.startswith(f"there already: {run_dir}; another seed= trains another")
+    assert list(Path("runs").iterdir()) == [run_dir]
+
+
+def test_training_that_cannot_learn_says_so(here, capsys, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    main(["train", *tiny_arguments, "num_timesteps=48", "learning_starts=48"])
+    assert "warning: learning_starts=48 is not below num_timesteps=48: nothing is learned" in capsys.readouterr().err
 
 
 def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypatch):

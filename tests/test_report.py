@@ -108,6 +108,14 @@ def test_without_its_environment_a_run_is_shown_on_white(runs, tmp_path):
     assert len([name for name in figures(tmp_path / "moon.html") if name.startswith("player")]) == 2
 
 
+def test_a_damaged_curriculum_is_left_out(runs, tmp_path):
+    shutil.copytree(runs / "plane", tmp_path / "plane")
+    (tmp_path / "plane" / "her" / CURRICULUM).write_bytes(b"torn")
+    (warning,) = write_report([tmp_path / "plane"], tmp_path / "page.html")
+    assert f"her/{CURRICULUM}" in warning and warning.endswith("its curriculum is left out")
+    assert "curves" in figures(tmp_path / "page.html")
+
+
 def test_a_mistake_is_said_in_one_sentence(tmp_path, capsys, monkeypatch, runs):
     def fails(*arguments):
         with pytest.raises(SystemExit):
@@ -116,6 +124,7 @@ def test_a_mistake_is_said_in_one_sentence(tmp_path, capsys, monkeypatch, runs):
 
     assert "does not exist" in fails(tmp_path / "no")
     assert "holds no run" in fails(tmp_path)
+    assert "there is no seed 7; there are 0, 1" in fails(runs / "plane", "--seed", 7)
     monkeypatch.setitem(sys.modules, "plotly", None)
     assert "a report needs plotly; install it with: pip install 'discover-rl[report]'" in fails(runs / "space")
 

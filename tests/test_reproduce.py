@@ -185,7 +185,7 @@ def test_other_versions_are_told(tiny, tmp_path, capsys):
         (["--from=old"], "--from needs the folder of a run"),
         (["--from", str(OLD), "agent.gama=1"], "unknown key agent.gama; did you mean 'gamma'"),
         (["--from", str(OLD), "selector=her"], "keys can be changed, groups cannot"),
-        (["--from", str(OLD), "seeds=x"], "seeds: "),
+        (["--from", str(OLD), "seeds=x"], "seeds is 'x'; it must be a whole number"),
         (["--from", str(OLD), "seeds"], "'seeds' is not an option; write KEY=VALUE"),
     ],
     ids=str,

@@ -123,7 +123,8 @@ def test_a_run_stopped_before_its_first_save_starts_again_in_the_same_folder(tin
     run_dir, _ = choose_folder(config)
     through = train(config, tmp_path / "through")
     train(config, run_dir)
-    (run_dir / CHECKPOINT).unlink()  # what is left is what a kill before the first save leaves
+    for name in (CHECKPOINT, MODEL):  # what is left is what a kill before the first save leaves
+        (run_dir / name).unlink()
     assert choose_folder(config) == (run_dir, False)
     again = train(config, run_dir)
     assert differing(held(through), held(again)) == []

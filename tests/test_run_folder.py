@@ -26,6 +26,7 @@ from discover_rl.run_folder import (
     config_to_mapping,
     differing_keys,
     fingerprint,
+    is_done,
     load_config,
     save_config,
 )
@@ -120,7 +121,9 @@ def test_a_folder_without_a_configuration_is_said(tmp_path):
         load_config(tmp_path)
     for content in ("[1, 2]", "", "a: [1", "just text"):
         (tmp_path / CONFIG).write_text(content)
-        with pytest.raises(ValueError, match=r"config\.yaml is not a configuration: |env is not set") as info:
+        with pytest.raises(
+            ValueError, match=r"config\.yaml is not (a configuration: |the configuration of a run: it has no env)"
+        ) as info:
             load_config(tmp_path)
         assert "\n" not in str(info.value)
 
@@ -177,6 +180,15 @@ def test_the_same_configuration_goes_on_until_it_is_finished(tiny, here):
     assert choose_folder(config) == (run_dir.with_name(f"{run_dir.name}-3"), False)
 
 
+def test_what_was_trained_is_not_written_over_when_its_checkpoint_is_gone(tiny, here):
+    run_dir, _ = choose_folder(tiny(1))
+    train(tiny(1), run_dir)
+    (run_dir / CHECKPOINT).unlink()
+    assert is_done(tiny(1)) and not is_done(tiny(2))
+    for rounds in (1, 2):
+        assert choose_folder(tiny(rounds)) == (run_dir.with_name(f"{run_dir.name}-2"), False)
+
+
 def test_resume_never_takes_a_new_folder_and_leaves_the_old(tiny, here):
     run_dir, _ = choose_folder(tiny())
     train(tiny(1), run_dir)
@@ -194,7 +206,7 @@ def test_resume_names_a_folder(tiny, here):
         ValueError, match=r"^resume=mine: the run there was made with another agent, seed; give the same"
     ):
         choose_folder(tiny(2, resume="mine", seed=1, agent=ZeroConfig()))
-    with pytest.raises(ValueError, match=r"^nowhere is not the folder of a run"):
+    with pytest.raises(ValueError, match=r"^resume is 'nowhere'; allowed: auto, never, or the folder of a run"):
         choose_folder(tiny(2, resume="nowhere"))
     (here / "mine" / CHECKPOINT).unlink()
     with pytest.raises(ValueError, match=r"^resume=mine: there is no checkpoint\.safetensors to go on from"):

@@ -1,6 +1,7 @@
 """``discover-rl train``: speaks Hydra."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ def run(arguments: list[str]) -> None:
         try:
             if sweep:  # a worker of a cluster stands elsewhere; the machines share the folder of the command
                 os.chdir(hydra_config.runtime.cwd)
-            return _train(config, label, sweep)
+            return _train(config, label)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
             if sweep:
@@ -97,13 +98,16 @@ def _repeat(arguments: list[str]) -> None:
     _train_config(config, "")
 
 
-def _train(composed: "DictConfig", label: str, sweep: bool = False) -> float:
-    """Train one configuration; in a sweep what is there already is left alone, so that the same sweep can go on."""
+def _train(composed: "DictConfig", label: str) -> float:
+    """Train one configuration; what is there already is left alone, so that the same command can go on."""
     from discover_rl.run_folder import config_from_node, first_folder, is_done
 
     config = config_from_node(composed)
-    if sweep and config.resume == "auto" and is_done(config, label):
-        print(f"there already: {first_folder(config, label)}")
+    if config.resume == "auto" and is_done(config, label):
+        print(
+            f"there already: {first_folder(config, label)}; another seed= trains another one, resume=never the same "
+            "again, a larger num_timesteps goes on"
+        )
         return _last_success(first_folder(config, label))
     return _train_config(config, label)
 
@@ -126,6 +130,12 @@ def _train_config(config: "TrainConfig", label: str) -> float:
     from discover_rl.train import make_trainer
 
     run_dir, resume = choose_folder(config, label)
+    if config.gradient_steps and config.learning_starts >= config.num_timesteps:
+        print(
+            f"discover-rl: warning: learning_starts={config.learning_starts} is not below num_timesteps="
+            f"{config.num_timesteps:.0f}: nothing is learned",
+            file=sys.stderr,
+        )
     trainer = make_trainer(config)  # mistakes leave no folder behind
     with claimed(run_dir):
         if resume:
@@ -154,7 +164,7 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
     print(f"  metrics      {run_dir / METRICS}")
     print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
     print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
-    print(f"evaluate it again: discover-rl eval {run_dir}")
+    print(f"evaluate it again: discover-rl eval {shlex.quote(str(run_dir))}")
     return last
 
 

@@ -61,6 +61,9 @@ def rank(config: RankConfig) -> list[str]:
     found = recipe(config.curriculum, batch_size=1)
     if found.on_targets:
         raise ValueError(f"curriculum={config.curriculum} practises the targets' own kind, so there is nothing to rank")
+    for key in ("targets", "corpus"):
+        if Path(config.out).resolve() == Path(getattr(config, key)).resolve():
+            raise ValueError(f"out={config.out} is the file of {key}, which would be lost; name another one")
     targets, tasks = read_tasks(Path(config.targets), scored=False), read_tasks(Path(config.corpus))
     embedder = load_embedder(config.embed, torch.device(config.device))
     curriculum = TextCurriculum(tasks, targets, found.selector, embedder, found.config)

@@ -78,9 +78,14 @@ def test_reasons_by_hand(files):
             "curriculum is 'best'; allowed: dis",
         ),
         (["targets=targets.jsonl", "corpus=corpus.jsonl", "curriculum=oracle"], "practises the targets' own kind"),
+        (
+            ["targets=targets.jsonl", "corpus=corpus.jsonl", "out=./corpus.jsonl"],
+            "is the file of corpus, which would be lo",
+        ),
+        (["targets=targets.jsonl", "corpus=corpus.jsonl", "out=."], "cannot write .: it is a folder; name a file"),
         (["targets=targets.jsonl", "corpus=targets.jsonl"], "line 1: a practice task needs 'answer', or 'verify'"),
     ],
-    ids=range(10),
+    ids=range(12),
 )
 def test_mistakes_are_said_in_one_sentence(files, capsys, arguments, sentence):
     with pytest.raises(SystemExit) as stop:
