@@ -221,6 +221,13 @@ def validate(config: TrainConfig) -> None:
     """
     if config.selector is None or config.agent is None:
         raise ValueError("selector and agent must be set, e.g. selector=discover agent=td3")
+    if config.prior and not getattr(config.selector, "relevance", 0.0):
+        raise ValueError(
+            f"prior={config.prior} says how relevant goals are, and selector={config.selector.name} has no weight "
+            "relevance; leave it out, or use selector=discover"
+        )
+    if config.prior and not getattr(config.selector, "standardise", True):
+        raise ValueError("prior= gives values on a scale of its own; it needs selector.standardise=true")
     delay = getattr(config.agent, "policy_delay", 1)
     if config.gradient_steps % delay:
         raise ValueError(f"gradient_steps={config.gradient_steps} must be a multiple of agent.policy_delay={delay}")

@@ -372,13 +372,22 @@ def fingerprint(config: TrainConfig) -> str:
 def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
     """Keys on which two configurations may not differ if one is to continue the other, but do.
 
-    Files that the environment is made of count by their contents, where they are there, not by their places.
+    The settings of an environment say which of them may (``FREE``, a tuple of names on their class). Files that the
+    environment is made of count by their contents, where they are there, not by their places.
     """
     a, b = config_to_mapping(one), config_to_mapping(other)
     for mapping in (a, b):
         digests = {key: hashlib.sha256(p.read_bytes()).hexdigest() for key, p in _env_files(mapping["env"]).items()}
         mapping["env"] = {**(mapping["env"] or {}), **digests}
-    return [key for key in a if key not in FREE_KEYS and a[key] != b[key]]
+    free = {*FREE_KEYS, *(f"env.{key}" for key in getattr(other.env, "FREE", ()))}
+    return [key for name in a for key in _differing(name, a[name], b[name]) if key not in free]
+
+
+def _differing(name: str, one: Any, other: Any) -> list[str]:  # noqa: ANN401 - plain data
+    """The key itself, or the keys below it where both are settings of the same thing."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.get("name") == other.get("name"):
+        return [f"{name}.{key}" for key in {**one, **other} if one.get(key) != other.get(key)]
+    return [name] if one != other else []
 
 
 def first_folder(config: TrainConfig, label: str = "") -> Path:

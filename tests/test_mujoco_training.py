@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -171,6 +172,23 @@ def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monk
     camera.gl_context.cache_clear()
     assert picture.is_file() and video is None
     assert "neither with EGL nor with OSMesa" in sentence
+
+
+def test_what_mujoco_gl_switches_off_is_said(run_dir, monkeypatch):
+    from discover_envs.mujoco_maze import camera
+
+    camera.gl_context.cache_clear()
+    monkeypatch.setenv("MUJOCO_GL", "disabled")
+    monkeypatch.delattr(camera.mujoco_renderer.gl_context, "GLContext", raising=False)
+    assert record(run_dir, "cpu", 0).sentence.startswith("MUJOCO_GL=disabled switches drawing off; unset MUJOCO_GL, or")
+    monkeypatch.setattr(camera, "gl_context", lambda: None)
+    monkeypatch.setattr(camera.mujoco, "Renderer", fails_to_draw)
+    said = record(run_dir, "cpu", 0).sentence
+    assert said == "MUJOCO_GL=disabled cannot draw here: no library; unset MUJOCO_GL, or set it to egl"
+
+
+def fails_to_draw(*_):
+    raise mujoco.FatalError("no library")  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, capsys):

@@ -10,6 +10,7 @@ from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.build import make_environment
 from discover_rl.prior import Prior
+from discover_rl.selectors import AchievabilityNovelty, Discover, Mega
 from discover_rl.train import Trainer
 
 CPU = torch.device("cpu")
@@ -61,6 +62,19 @@ def test_the_torch_point_maze_is_asked_by_cells(saved):
     there = torch.tensor([[0.0, 0.0], [3.5, 0.0], [-2.5, 4.5]]).expand(2, 3, 2)
     expected = trainer.agent.values(there, trainer.env.targets()[0].expand(2, 3, 2))
     torch.testing.assert_close(prior.relevance(goals, goals).mean, expected.mean)
+
+
+@pytest.mark.parametrize(
+    ("selector", "sentence"),
+    [
+        (Mega(), "selector=mega has no weight relevance; leave it out, or use selector=discover"),
+        (AchievabilityNovelty(), "selector=achievability_novelty has no weight relevance"),
+        (Discover(standardise=False), r"it needs selector\.standardise=true"),
+    ],
+)
+def test_where_it_would_do_nothing_it_is_refused(tiny, selector, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Trainer(tiny(env=ant(), prior="run", selector=selector))
 
 
 def test_training_uses_it_for_relevance_alone(saved, tiny):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, TD3Config, ZeroConfig
 from discover_rl.cli import main
@@ -238,7 +239,14 @@ def test_only_free_keys_may_differ_between_a_run_and_its_continuation(tiny):
         free = field.name in FREE
         assert differing_keys(base, other) == ([] if free else [field.name])
         assert (fingerprint(base) == fingerprint(other)) == free
-    assert differing_keys(base, dataclasses.replace(base, selector=Discover(novelty=2.0))) == ["selector"]
+    assert differing_keys(base, dataclasses.replace(base, selector=Discover(novelty=2.0))) == ["selector.novelty"]
+    assert differing_keys(base, dataclasses.replace(base, selector=Mega())) == ["selector"]
+
+
+def test_an_environment_says_which_of_its_settings_may_change(tiny):
+    small, large = (tiny(env=PointMazeMujocoConfig(njmax=njmax, num_threads=njmax)) for njmax in (4, 64))
+    assert differing_keys(small, large) == []
+    assert differing_keys(small, tiny(env=PointMazeMujocoConfig(njmax=64, cell_size=2.0))) == ["env.cell_size"]
 
 
 def test_the_written_file_is_plain_yaml(tiny, tmp_path):

@@ -255,6 +255,8 @@ def _first_sentence(error: BaseException) -> str:
             f"{group}={name} sets {key}, which your choice of {key.split('.')[0]} does not have; leave {group}= out "
             "or take another (for discrete actions grid_world or bit_flip)"
         )
+    if found := re.match(r"In '(\w+)/(.*)': Could not load '\w+/\w+_schema'", message):
+        return f"{found[1]}={found[2]} needs a plug-in that could not be loaded, see the warning"
     if found := re.match(r"Ambiguous value for argument '(.*)'", message):
         return f"{found[1]}: one value, or a list in brackets; several runs: discover-rl train -m {found[1]}"
     if found := re.match(r"LexerNoViableAltException: (.*)", message):

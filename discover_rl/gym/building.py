@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
@@ -43,9 +43,22 @@ def build_environment(
             f"environment {name!r}: no setting named {unknown[0]!r}{did_you_mean(unknown[0], allowed)}; allowed: "
             f"{', '.join(allowed)}"
         )
+    _check_types(type(base), settings, name)
     built = factory(dataclasses.replace(base, **settings), num_envs, pick_device(device), 0)
     check_starts(built, name)
     return built
+
+
+def _check_types(config: type, settings: Mapping[str, Any], name: str) -> None:
+    """Compare settings with the plain types of their fields; whatever else there is the configuration checks itself."""
+    hints = get_type_hints(config)
+    plain = {bool: (bool, np.bool_), int: (int, np.integer), float: (int, float, np.integer, np.floating), str: (str,)}
+    called = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    for key, value in settings.items():
+        wanted = hints.get(key)
+        odd = isinstance(value, bool) and wanted is not bool  # True is a whole number to Python
+        if wanted in plain and (odd or not isinstance(value, plain[wanted])):
+            raise ValueError(f"environment {name!r}: {key} must be {called[wanted]}, got {value!r}")
 
 
 def observation_space(env: Environment) -> spaces.Dict:

@@ -80,14 +80,11 @@ class MazeLayout:
         """
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file, or one of "
-                f"{', '.join(sorted(NAMED_LAYOUTS))}"
-            )
+            raise FileNotFoundError(f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file")
         if path.suffix == ".npz":
             return _load_npz(path)
         if path.suffix == ".txt":
-            return cls.from_rows(path.read_text(encoding="utf-8").rstrip("\n").split("\n"), path.stem)
+            return cls.from_rows(read_rows(path), path.stem)
         raise ValueError(f"layout file {str(path)!r}: ending {path.suffix!r} is unknown; use .npz or .txt")
 
     @classmethod
@@ -277,13 +274,36 @@ def _sorted_once(keys: Int64[np.ndarray, "any"]) -> Int64[np.ndarray, "cell"]:
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
+def read_rows(path: Path) -> list[str]:
+    """The rows of a drawn maze; blank lines before and after it do not count.
+
+    Raises:
+        FileNotFoundError: If the file is not there.
+        ValueError: If it is empty or no text.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file")
+    try:
+        rows = path.read_text(encoding="utf-8").rstrip().split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"layout file {str(path)!r} is no text; draw the maze with '#', '.', 'S' and 'G'") from error
+    while rows and not rows[0].strip():
+        del rows[0]
+    if not rows:
+        raise ValueError(f"layout file {str(path)!r} is empty; draw the maze with '#', '.', 'S' and 'G'")
+    return [row.rstrip("\r") for row in rows]
+
+
 def _load_npz(path: Path) -> MazeLayout:
     """Read a dense boolean grid; see ``MazeLayout.load``."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"layout file {str(path)!r} cannot be read as .npz: {error}") from error
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"layout file {str(path)!r} is no .npz of plain arrays; save it with numpy.savez(path, walls=<bool grid>, "
+            "radius=<int>)"
+        ) from error
     missing = [key for key in ("walls", "radius") if key not in arrays]
     if missing:
         raise ValueError(

@@ -141,7 +141,7 @@ def wall_at(walls, *cells):
             {"walls": wall_at(walls_of(), (2, 3), (3, 2)), "radius": 1},
             r"no way leads from the start \(0, 0\)",
         ),
-        ({"walls": np.array([None]), "radius": 1}, "cannot be read as .npz"),
+        ({"walls": np.array([None]), "radius": 1}, "is no .npz of plain arrays"),
     ],
 )
 def test_bad_npz(tmp_path, arrays, sentence):
@@ -172,8 +172,17 @@ def test_missing_file_unknown_ending_and_broken_file(tmp_path):
     with pytest.raises(ValueError, match=r"ending '\.csv' is unknown"):
         MazeLayout.load(tmp_path / "maze.csv")
     (tmp_path / "maze.npz").write_text("not a zip file")
-    with pytest.raises(ValueError, match=r"cannot be read as \.npz"):
+    with pytest.raises(ValueError, match=r"maze\.npz' is no \.npz of plain arrays; save it with"):
         MazeLayout.load(tmp_path / "maze.npz")
+    (tmp_path / "empty.npz").write_text("")
+    with pytest.raises(ValueError, match=r"empty\.npz' is no \.npz of plain arrays"):
+        MazeLayout.load(tmp_path / "empty.npz")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"binary\.txt' is no text; draw the maze"):
+        MazeLayout.load(tmp_path / "binary.txt")
+    (tmp_path / "empty.txt").write_text("\n\n")
+    with pytest.raises(ValueError, match=r"empty\.txt' is empty; draw the maze"):
+        MazeLayout.load(tmp_path / "empty.txt")
 
 
 def test_unknown_name_suggests():

@@ -175,6 +175,10 @@ def test_pickling_and_closing(line):
     [
         ({"layuot": "u"}, r"no setting named 'layuot'; did you mean 'layout'\?; allowed: layout, dim"),
         ({"name": "x"}, "no setting named 'name'"),
+        ({"step_size": "big"}, "step_size must be a number, got 'big'"),
+        ({"max_episode_steps": 2.5}, "max_episode_steps must be a whole number, got 2.5"),
+        ({"dim": True}, "dim must be a whole number, got True"),
+        ({"layout": ["#####", "#S.G#", "#####"]}, "layout must be text, got \\['#####'"),
         ({"step_size": 2.0}, "step_size must be above 0 and at most 1, got 2"),
         ({"device": "gpu"}, "device is 'gpu'; allowed: auto, cpu, cuda"),
         ({"render_mode": "ansi"}, "render_mode is 'ansi'; allowed: None, 'rgb_array'"),

@@ -29,18 +29,22 @@ class Camera:
         height: Pixels.
 
     Raises:
-        RuntimeError: If this machine has no way to draw without a screen.
+        RuntimeError: If this machine has no way to draw without a screen, or not what ``MUJOCO_GL`` names.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self.size = (width, height)
+        buffer = model.vis.global_
+        buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
         self._model, self._data = model, mujoco.MjData(model)
         self._target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, TARGET)
         _load_triton()
-        backend, theirs = gl_context(), mujoco_renderer.gl_context.GLContext
+        backend, theirs = gl_context(), getattr(mujoco_renderer.gl_context, "GLContext", None)
         mujoco_renderer.gl_context.GLContext = backend  # mujoco chooses at its import only, by MUJOCO_GL
         try:
             self._renderer = mujoco.Renderer(model, height, width)
+        except (mujoco.FatalError, RuntimeError) as error:
+            raise RuntimeError(f"{_chosen()} cannot draw here: {error}; unset MUJOCO_GL, or set it to egl") from error
         finally:
             mujoco_renderer.gl_context.GLContext = theirs
         self._view = mujoco.MjvCamera()
@@ -71,6 +75,10 @@ def _load_triton() -> None:
         importlib.import_module("triton._C.libtriton")
 
 
+def _chosen() -> str:
+    return f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}"
+
+
 @functools.cache
 def gl_context() -> Any:  # noqa: ANN401 - a class of mujoco's, without a public type
     """How to draw without a screen: what MUJOCO_GL names, else EGL, else OSMesa.
@@ -81,7 +89,10 @@ def gl_context() -> Any:  # noqa: ANN401 - a class of mujoco's, without a public
         RuntimeError: If none works.
     """
     if os.environ.get("MUJOCO_GL") or sys.platform != "linux":
-        return mujoco_renderer.gl_context.GLContext
+        backend = getattr(mujoco_renderer.gl_context, "GLContext", None)
+        if backend is None:
+            raise RuntimeError(f"{_chosen()} switches drawing off; unset MUJOCO_GL, or set it to egl or osmesa")
+        return backend
     for backend in ("egl", "osmesa"):
         environment = {**os.environ, "MUJOCO_GL": backend}
         tried = subprocess.run([sys.executable, "-c", PROBE], env=environment, capture_output=True, check=False)

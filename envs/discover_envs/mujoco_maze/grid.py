@@ -8,11 +8,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from discover_envs.layout import FILE_SUFFIXES, MazeLayout
+from discover_envs.layout import FILE_SUFFIXES, MazeLayout, read_rows
 from discover_envs.mujoco_maze.layouts import CENTRED, GRID_LAYOUTS
 from discover_envs.named_layouts import NAMED_LAYOUTS
 
@@ -106,12 +107,10 @@ class GridLayout:
         if name in GRID_LAYOUTS:
             return cls.from_rows(GRID_LAYOUTS[name], name, name in CENTRED)
         if name.endswith(".txt"):
-            try:
-                with open(name, encoding="utf-8") as file:
-                    rows = file.read().rstrip("\n").split("\n")
-            except FileNotFoundError as error:
-                raise FileNotFoundError(f"layout file {name!r} does not exist; give a path to a .txt file") from error
-            if any("S" in row for row in rows) and any("G" in row for row in rows):
+            rows = read_rows(Path(name))
+            square = len(rows) % 2 == 1 and all(len(row) == len(rows) for row in rows)
+            marked = any("S" in row for row in rows) and any("G" in row for row in rows)
+            if marked or not square:  # a square point maze has its start in the middle, its target in the corner
                 return cls.from_rows(rows, name)
         return cls.from_point_maze(MazeLayout.from_name(name))
 

@@ -127,6 +127,6 @@ class WarpStepper:
         if seen:
             lost = [f"{what} (env.{setting})" for bit, (what, setting) in SETTINGS.items() if seen & bit]
             raise ValueError(
-                f"MuJoCo Warp: too little room for {' and '.join(lost)}; raise the setting and go on from the last "
-                "checkpoint"
+                f"MuJoCo Warp: too little room for {' and '.join(lost)}; raise the setting (a training goes on from "
+                "its checkpoint with resume=RUN_DIR)"
             )

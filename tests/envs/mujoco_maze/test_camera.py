@@ -1,9 +1,11 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
 from discover_envs.mujoco_maze.camera import gl_context
+from discover_rl.gym import GoalEnv
 
 
 def test_torch_can_still_import_triton_after_the_first_picture():
@@ -22,3 +24,24 @@ env.close()
 import triton._C.libtriton
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
+def test_a_frame_may_be_large():
+    try:
+        gl_context()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    env = GoalEnv("point_maze_mujoco", render_mode="rgb_array", width=1400, height=64)
+    env.reset(seed=0)
+    frame = env.render()
+    env.close()
+    assert frame is not None and frame.shape == (64, 1400, 3)
+
+
+def test_a_wrong_mujoco_gl_is_named():
+    """In a process of its own: it is read when mujoco is imported."""
+    code = "import discover_envs.mujoco_maze.ant"
+    environment = {**os.environ, "MUJOCO_GL": "foo"}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert "ImportError: MUJOCO_GL=foo does not work on this machine (" in ended.stderr
+    assert ended.stderr.strip().endswith("unset it, or set egl, osmesa or disable")

@@ -81,6 +81,11 @@ def test_text_files(tmp_path):
     path.write_text("######\n#S..G#\n######\n")
     grid = GridLayout.from_name(str(path))
     assert grid.shape == (6, 3) and grid.path_length() == 3
+    path.write_text("\n\n######\n#S..G#\n######\n\n")
+    assert GridLayout.from_name(str(path)).shape == (6, 3)
+    path.write_text("######\n#S...#\n######\n")
+    with pytest.raises(ValueError, match="0 cells are marked G"):
+        GridLayout.from_name(str(path))
     with pytest.raises(FileNotFoundError, match="does not exist"):
         GridLayout.from_name(str(tmp_path / "other.txt"))
 
