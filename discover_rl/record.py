@@ -57,7 +57,8 @@ def record(run_dir: Path, device: str, seed: int) -> Recording:
     title = f"{config.selector.name} on {config.env.name}, seed {shown}"
     picture, video = run_dir / "paths.png", run_dir / "episode.mp4"
     paths = evaluation.achieved[run].cpu().numpy()
-    save_figure(path_figure(env, paths, int(reached[run].sum()), title), picture)
+    targets = film.goal.unflatten(0, film.lead)[run].cpu().numpy()
+    save_figure(path_figure(env, paths, targets, int(reached[run].sum()), title), picture)
     if getattr(env, "render", None) is None:
         return Recording(shown, picture, None, f"environment {config.env.name!r} has no camera")
     try:

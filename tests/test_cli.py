@@ -199,6 +199,12 @@ def test_what_is_there_is_not_trained_again(here, capsys, tiny_arguments, monkey
     assert list(Path("runs").iterdir()) == [run_dir]
 
 
+def test_who_has_seen_enough_hears_no_complaint(here):
+    piped = f"{sys.executable} -m discover_rl train --help | head -n 1"
+    ended = subprocess.run(piped, shell=True, capture_output=True, text=True, check=True)
+    assert ended.stderr == "" and ended.stdout.count("\n") == 1
+
+
 def test_training_that_cannot_learn_says_so(here, capsys, tiny_arguments, monkeypatch):
     monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
     main(["train", *tiny_arguments, "num_timesteps=48", "learning_starts=48"])

@@ -1,5 +1,6 @@
 """The loop with a simulated environment: what it logs, what it films, what the networks see."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import mujoco
@@ -159,6 +160,19 @@ def test_the_film_shows_a_seed_and_an_episode_that_reach_the_target(tiny, tmp_pa
     assert torch.equal(filmed[0][1], starts[0])  # the very episode that was seen to reach it
     distances = [float((place - goal).norm()) for _, place, goal in filmed]
     assert distances[0] > 1 and min(distances) < config.env.success_radius
+
+
+def test_paths_show_the_targets_of_their_episodes(tiny, tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr("discover_rl.record.save_figure", lambda figure, _: figures.append(figure))
+    monkeypatch.setattr("discover_rl.record.write_video", lambda *_: None)
+    for name, config in (("fixed", point()), ("drawn", dataclasses.replace(point(), random_targets=True))):
+        train(tiny(1, env=config), tmp_path / name)
+        record(tmp_path / name, "cpu", 0)
+    fixed, drawn = ([line for line in figure.axes[0].lines if line.get_marker() == "*"] for figure in figures)
+    assert [line.get_label() for line in fixed] == ["target"] and len(fixed[0].get_xydata()) == 1
+    assert [line.get_label() for line in drawn] == ["targets"] and len(drawn[0].get_xydata()) > 1
+    assert [figure.axes[0].get_xlabel() for figure in figures] == ["x [m]"] * 2
 
 
 def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monkeypatch):

@@ -27,6 +27,7 @@ def run(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return
+    arguments = sorted(arguments, key=lambda argument: argument.startswith("-"))  # the folder first
     if not arguments or arguments[0].startswith("-"):
         fail(f"give the folder of a run: {USAGE}")
     from discover_rl.evaluate import evaluate_run

@@ -1,5 +1,6 @@
 """Which verb does what; how failures are told."""
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -67,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         # imported only now: a verb costs what it needs, and --help costs nothing
         import_module(f"discover_rl.cli.{verb.replace('-', '_')}").run(rest)
+    except BrokenPipeError:  # who reads has seen enough; or Python would complain once more when it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ERRORS as error:
         fail(str(error))
     except KeyboardInterrupt:

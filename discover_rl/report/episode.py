@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def path_figure(
-    environment: HasTargets, paths: Float[np.ndarray, "episode time goal_dim"], reached: int, title: str
+    environment: HasTargets,
+    paths: Float[np.ndarray, "episode time goal_dim"],
+    targets: Float[np.ndarray, "episode goal_dim"],
+    reached: int,
+    title: str,
 ) -> "Figure":
     """The paths of some episodes from above, in the first two goal coordinates.
 
     Args:
-        environment: Gives the targets, and may draw itself.
+        environment: Names the coordinates, and may draw itself.
         paths: Achieved goals, nan after the end of an episode.
+        targets: The target of each of these episodes.
         reached: How many of the episodes came to their target.
         title: Stands above the picture.
 
@@ -37,19 +42,26 @@ def path_figure(
     figure = Figure(figsize=(6.4, 6.4), layout="constrained")
     axes = figure.subplots()
     draw = getattr(environment, "draw", None)
+    own = np.unique(targets[:, :2], axis=0)
     if draw is not None:
         draw(axes)
     else:
-        targets = np.unique(environment.targets().cpu().numpy()[:, :2], axis=0)
-        axes.plot(*targets.T, "*", color="tab:red", markersize=12, label="target")
         axes.set_aspect("equal")
+    if draw is None or len(own) > 1:  # what it draws is the one target of all episodes
+        for line in [line for line in axes.lines if line.get_label() in ("target", "_target")]:
+            line.remove()
+        axes.plot(*own.T, "*", color="tab:red", markersize=12, label="target" if len(own) == 1 else "targets")
     for index, path in enumerate(paths):
         axes.plot(path[:, 0], path[:, 1], linewidth=1.2, alpha=0.8, color=f"C{index % 10}")
         last = path[~np.isnan(path).any(1)][-1]
         axes.plot(*last[:2], ".", color=f"C{index % 10}")
     axes.set_title(f"{title}\n{reached} of {len(paths)} episodes reach the target")
-    axes.set_xlabel("goal coordinate 1")
-    axes.set_ylabel("goal coordinate 2")
+    names = getattr(getattr(environment, "goal_space", None), "names", None) or (
+        "goal coordinate 1",
+        "goal coordinate 2",
+    )
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
     axes.legend(loc="upper left", frameon=True)
     return figure
 

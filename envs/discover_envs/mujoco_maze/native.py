@@ -15,6 +15,10 @@ from torch import Tensor
 STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 
+def _say_nothing(message: str) -> None:
+    """In place of MuJoCo's warnings, one a diverging world, which fill the screen and a file in the working folder."""
+
+
 class NativeStepper:
     """Worlds as rows of one float64 array; ``mujoco.rollout`` advances them.
 
@@ -52,9 +56,20 @@ class NativeStepper:
     def step(self) -> None:
         """Advance every world by one environment step under its controls."""
         controls = self.control.double().numpy()[:, None]
-        self._rollout.rollout(
-            self.model, self._datas, self._state, controls, nstep=self.frame_skip, state=self._trace, skip_checks=False
-        )
+        theirs = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(_say_nothing)
+        try:
+            self._rollout.rollout(
+                self.model,
+                self._datas,
+                self._state,
+                controls,
+                nstep=self.frame_skip,
+                state=self._trace,
+                skip_checks=False,
+            )
+        finally:
+            mujoco.set_mju_user_warning(theirs)
         self._state[:] = self._trace[:, -1]
         self._show()
 

@@ -90,7 +90,8 @@ def test_the_same_with_more_threads():
 
 
 @pytest.mark.parametrize("what", ["nan", "fast"])
-def test_a_diverged_world_is_cut_counted_and_spoils_no_other(what):
+def test_a_diverged_world_is_cut_counted_and_spoils_no_other(what, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
     maze, twin = make(AntMaze), make(AntMaze)
     if what == "nan":
         maze._stepper._state[2, 1] = math.nan
@@ -107,6 +108,7 @@ def test_a_diverged_world_is_cut_counted_and_spoils_no_other(what):
     assert not maze.monitor()["rollout/diverged_worlds"].any()
     maze.reset(step.truncated)
     assert maze.step(action).observation.isfinite().all()
+    assert capfd.readouterr().err == "" and list(tmp_path.iterdir()) == []  # it is counted; MuJoCo says no more
 
 
 def test_a_body_on_a_wall_or_outside_is_cut():
