@@ -37,7 +37,8 @@ from discover_rl.run_folder import (
     METRICS,
     FolderBusyError,
     claimed,
-    differing_keys,
+    differences,
+    differences_text,
     is_finished,
     load_config,
 )
@@ -272,10 +273,10 @@ def is_done(run_dir: Path, config: TrainConfig) -> bool:
     """
     if not (run_dir / CONFIG).is_file():
         return False
-    if differing := differing_keys(load_config(run_dir, own_files=True), config):
+    if differing := differences(load_config(run_dir, own_files=True), config):
         raise ValueError(
-            f"{run_dir} was made with another {', '.join(differing)}, by another version or another recipe; remove it, "
-            "or choose another folder="
+            f"{run_dir} was made with another {differences_text(differing)}, by another version or another recipe; "
+            "remove it, or choose another folder="
         )
     return is_finished(run_dir, config.num_timesteps)
 

@@ -59,7 +59,7 @@ up to 1, networks saw x and y of MuJoCo mazes in cells."""
 
 GIVEN_AS_OBJECT = "given as a Python object"
 PACKAGES = ("discover-rl", "torch", "numpy", "gymnasium", "mujoco", "hydra-core", "stable-baselines3")
-# what may differ between a run and its continuation
+# what may differ between a run and its continuation, beside what FREE_KEYS of the environment's settings names
 FREE_KEYS = (
     "num_timesteps",
     "device",
@@ -365,29 +365,50 @@ def versions(device: torch.device) -> dict[str, Any]:
 
 def fingerprint(config: TrainConfig) -> str:
     """Eight hex digits that tell apart configurations that may not continue one another."""
-    mapping = {key: value for key, value in config_to_mapping(config).items() if key not in FREE_KEYS}
-    return hashlib.sha256(json.dumps(mapping, sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(_binding(config), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def differing_keys(one: TrainConfig, other: TrainConfig) -> list[str]:
-    """Keys on which two configurations may not differ if one is to continue the other, but do.
+def differences(there: TrainConfig, here: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """What keeps one configuration from continuing another: dotted keys with both values.
 
-    The settings of an environment say which of them may (``FREE``, a tuple of names on their class). Files that the
-    environment is made of count by their contents, where they are there, not by their places.
+    Files that the environment is made of count by their contents, where they are there, not by their places. Of a group
+    with another ``name`` the rest is not told.
     """
-    a, b = config_to_mapping(one), config_to_mapping(other)
-    for mapping in (a, b):
-        digests = {key: hashlib.sha256(p.read_bytes()).hexdigest() for key, p in _env_files(mapping["env"]).items()}
-        mapping["env"] = {**(mapping["env"] or {}), **digests}
-    free = {*FREE_KEYS, *(f"env.{key}" for key in getattr(other.env, "FREE", ()))}
-    return [key for name in a for key in _differing(name, a[name], b[name]) if key not in free]
+    bound = _binding(there), _binding(here)
+    a, b = (_flat(mapping) for mapping in bound)
+    counted_a, counted_b = ({**flat, **_digests(mapping["env"])} for flat, mapping in zip((a, b), bound, strict=True))
+    found = [key for key in dict.fromkeys([*a, *b]) if counted_a.get(key) != counted_b.get(key)]
+    renamed = {key.split(".")[0] for key in found if key.count(".") == 1 and key.endswith(".name")}
+    told = [key for key in found if key.split(".")[0] not in renamed or key == f"{key.split('.')[0]}.name"]
+    return {key: (a.get(key), b.get(key)) for key in told}
 
 
-def _differing(name: str, one: Any, other: Any) -> list[str]:  # noqa: ANN401 - plain data
-    """The key itself, or the keys below it where both are settings of the same thing."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.get("name") == other.get("name"):
-        return [f"{name}.{key}" for key in {**one, **other} if one.get(key) != other.get(key)]
-    return [name] if one != other else []
+def differences_text(differing: dict[str, tuple[Any, Any]]) -> str:
+    """What ``differences`` found, in words: ``seed (0 there, 1 here), selector.name (her there, mega here)``."""
+    return ", ".join(f"{key} ({there} there, {here} here)" for key, (there, here) in differing.items())
+
+
+def _binding(config: TrainConfig) -> dict[str, Any]:
+    """The configuration without what a continuation may change.
+
+    Free keys of the environment stand at their defaults, so that runs that leave them there keep their fingerprint.
+    """
+    mapping = {key: value for key, value in config_to_mapping(config).items() if key not in FREE_KEYS}
+    defaults = {key: getattr(type(config.env), key, None) for key in getattr(config.env, "FREE_KEYS", ())}
+    return {**mapping, "env": {**(mapping["env"] or {}), **defaults}}
+
+
+def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    flat = {}
+    for key, value in mapping.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _digests(env: dict[str, Any]) -> dict[str, str]:
+    """Hashes of the files that an environment's configuration names, by dotted key."""
+    return {f"env.{key}": hashlib.sha256(path.read_bytes()).hexdigest() for key, path in _env_files(env).items()}
 
 
 def first_folder(config: TrainConfig, label: str = "") -> Path:
@@ -406,7 +427,7 @@ def first_folder(config: TrainConfig, label: str = "") -> Path:
 def is_done(config: TrainConfig, label: str = "") -> bool:
     """Whether the first run of this configuration is there, trained to the end."""
     run_dir = first_folder(config, label)
-    if not (run_dir / CONFIG).is_file() or differing_keys(load_config(run_dir, own_files=True), config):
+    if not (run_dir / CONFIG).is_file() or differences(load_config(run_dir, own_files=True), config):
         return False
     return is_finished(run_dir, config.num_timesteps)
 
@@ -430,9 +451,9 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         run_dir = Path(config.resume)
         if not run_dir.exists() and len(run_dir.parts) == 1:
             raise ValueError(f"resume is {config.resume!r}; allowed: auto, never, or the folder of a run")
-        if differing := differing_keys(load_config(run_dir, own_files=True), config):
+        if differing := differences(load_config(run_dir, own_files=True), config):
             raise ValueError(
-                f"resume={run_dir}: the run there was made with another {', '.join(differing)}; "
+                f"resume={run_dir}: the run there was made with another {differences_text(differing)}; "
                 "give the same values, or start afresh with resume=never"
             )
         if not (run_dir / CHECKPOINT).is_file():
@@ -445,7 +466,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
             return run_dir, False
         if config.resume == "never":
             continue
-        if differing_keys(load_config(run_dir, own_files=True), config):
+        if differences(load_config(run_dir, own_files=True), config):
             continue
         if is_finished(run_dir, config.num_timesteps):
             continue

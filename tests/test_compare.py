@@ -301,7 +301,7 @@ def test_a_maze_file_may_lie_elsewhere_but_not_change(compare, fails, tmp_path, 
     arguments = ["envs=[point_maze/open]", "selectors=[her]"]
     compare(*arguments, f"env.layout={tmp_path / 'maze.txt'}")
     (tmp_path / "maze.txt").write_text(maze.replace("#..G#", "#G..#"))
-    assert "was made with another env" in fails(*arguments, f"env.layout={tmp_path / 'maze.txt'}")
+    assert "was made with another env.layout (" in fails(*arguments, f"env.layout={tmp_path / 'maze.txt'}")
     (tmp_path / "moved").mkdir()
     (tmp_path / "moved" / "maze.txt").write_text(maze)
     plan = tmp_path / "here" / PLAN
@@ -381,7 +381,9 @@ def test_a_run_made_with_another_recipe_is_said(compare, fails, settings, tmp_pa
     compare("envs=[point_maze/open]", "selectors=[her]")
     path = tmp_path / "here" / RUNS / "point_maze_open-her" / "config.yaml"
     path.write_text(path.read_text().replace("batch_size: 16", "batch_size: 17"))
-    assert "was made with another batch_size" in fails("envs=[point_maze/open]", "selectors=[her]")
+    assert "was made with another batch_size (17 there, 16 here), by" in fails(
+        "envs=[point_maze/open]", "selectors=[her]"
+    )
 
 
 def test_a_plan_of_another_format_is_refused(fails, tmp_path):

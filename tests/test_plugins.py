@@ -11,7 +11,7 @@ from discover_rl.cli import main
 from discover_rl.config import TrainConfig
 from discover_rl.evaluate import evaluate_run
 from discover_rl.goals import BoxGoals, EmbeddingGoals
-from discover_rl.run_folder import choose_folder, config_to_mapping, differing_keys, load_config
+from discover_rl.run_folder import choose_folder, config_to_mapping, differences, load_config
 from discover_rl.train import Trainer, train
 
 PLUGINS = '''
@@ -177,7 +177,7 @@ def test_a_goal_space_given_as_an_object_is_kept_by_its_settings(tiny, tmp_path)
     train(config, tmp_path / "run")
     loaded = load_config(tmp_path / "run")
     assert (loaded.goal_space.name, loaded.goal_space.indices, loaded.goal_space.radius) == ("box", [0], 0.3)
-    assert differing_keys(config, loaded) == []
+    assert differences(config, loaded) == {}
     assert evaluate_run(tmp_path / "run", 2, "cpu")[1].success.shape == (2,)
 
 

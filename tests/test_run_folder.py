@@ -11,7 +11,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
+from discover_envs.mujoco_maze.ant import AntMazeConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, TD3Config, ZeroConfig
 from discover_rl.cli import main
@@ -25,7 +25,7 @@ from discover_rl.run_folder import (
     claimed,
     config_from_mapping,
     config_to_mapping,
-    differing_keys,
+    differences,
     fingerprint,
     is_done,
     load_config,
@@ -204,7 +204,8 @@ def test_resume_names_a_folder(tiny, here):
     train(tiny(1), here / "mine")
     assert choose_folder(tiny(2, resume="mine")) == (here.__class__("mine"), True)
     with pytest.raises(
-        ValueError, match=r"^resume=mine: the run there was made with another agent, seed; give the same"
+        ValueError,
+        match=r"^resume=mine: the run there was made with another agent.name \(td3 there, zero here\), seed \(0 ",
     ):
         choose_folder(tiny(2, resume="mine", seed=1, agent=ZeroConfig()))
     with pytest.raises(ValueError, match=r"^resume is 'nowhere'; allowed: auto, never, or the folder of a run"):
@@ -237,16 +238,27 @@ def test_only_free_keys_may_differ_between_a_run_and_its_continuation(tiny):
         else:
             other = dataclasses.replace(base, **{field.name: changed(value)})
         free = field.name in FREE
-        assert differing_keys(base, other) == ([] if free else [field.name])
+        assert [*differences(base, other)] == ([] if free else [field.name])
         assert (fingerprint(base) == fingerprint(other)) == free
-    assert differing_keys(base, dataclasses.replace(base, selector=Discover(novelty=2.0))) == ["selector.novelty"]
-    assert differing_keys(base, dataclasses.replace(base, selector=Mega())) == ["selector"]
+    assert differences(base, dataclasses.replace(base, selector=Discover(novelty=2.0))) == {
+        "selector.novelty": (1.0, 2.0)
+    }
 
 
-def test_an_environment_says_which_of_its_settings_may_change(tiny):
-    small, large = (tiny(env=PointMazeMujocoConfig(njmax=njmax, num_threads=njmax)) for njmax in (4, 64))
-    assert differing_keys(small, large) == []
-    assert differing_keys(small, tiny(env=PointMazeMujocoConfig(njmax=64, cell_size=2.0))) == ["env.cell_size"]
+def test_an_environment_says_which_of_its_keys_are_free(tiny, here):
+    def ant(**changes):
+        return tiny(2, env=AntMazeConfig(layout="umaze", max_episode_steps=8, num_threads=1), **changes)
+
+    def given(config, **changes):
+        return dataclasses.replace(config, env=dataclasses.replace(config.env, **changes))
+
+    run_dir, _ = choose_folder(ant())
+    train(ant(num_timesteps=ant().num_timesteps / 2), run_dir)
+    roomier = given(ant(), njmax=128, nconmax=48, num_threads=2, backend="native")
+    assert choose_folder(roomier) == (run_dir, True)
+    assert train(roomier, run_dir, resume=True).rounds == 2
+    with pytest.raises(ValueError, match=r"made with another env\.frame_skip \(5 there, 4 here\); give the same"):
+        choose_folder(given(ant(resume=str(run_dir)), frame_skip=4))
 
 
 def test_the_written_file_is_plain_yaml(tiny, tmp_path):

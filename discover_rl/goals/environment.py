@@ -152,7 +152,8 @@ class EnvironmentFactory(Protocol):
 
     Attributes:
         Config: A dataclass with complete defaults; its fields are the keys under ``env.`` in the config, and
-            its ``__post_init__`` rejects bad values with one clear sentence.
+            its ``__post_init__`` rejects bad values with one clear sentence. A run may go on with other values of the
+            keys in its class attribute ``FREE_KEYS``, if it has one: those that change how it is computed, not what.
     """
 
     Config: type[Any]

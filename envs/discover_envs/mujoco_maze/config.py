@@ -21,12 +21,11 @@ class MujocoMazeConfig:
         ValueError: If a value is out of range or the layout is unknown.
     """
 
-    FREE: ClassVar[tuple[str, ...]] = ("nconmax", "njmax", "num_threads")
-    """What may change when a run goes on: room and threads, nothing that a world depends on."""
     GOALS: ClassVar[tuple[str, ...]] = ("xy", "full_state")
     REDRAWN: ClassVar[dict[str, int]] = dict.fromkeys(
         ("plain", "square_sparse", "big_square_sparse", "large_plain", "long_horizon"), 3
     )
+    FREE_KEYS: ClassVar[tuple[str, ...]] = ("backend", "num_threads", "nconmax", "njmax")
 
     name: str = "mujoco_maze"
     """Name of the environment; leave it."""
