@@ -97,6 +97,8 @@ def environment_name(env: Mapping[str, Any]) -> str:
         return str(env.get("id") or env.get("name", "?"))
     if layout == "generated" and {"dim", "radius"} <= set(env):
         return f"generated-{env['dim']}d-r{env['radius']}"
+    if "\n" in layout:
+        return "rows"
     return PurePosixPath(layout.replace("\\", "/")).stem
 
 

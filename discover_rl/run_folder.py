@@ -278,7 +278,11 @@ def save_config(run_dir: Path, config: TrainConfig, device: torch.device) -> Non
 
 def _env_files(env: dict[str, Any] | None) -> dict[str, Path]:
     """The files that an environment's configuration names, by key."""
-    named = {key: Path(value) for key, value in (env or {}).items() if isinstance(value, str) and Path(value).suffix}
+    named = {
+        key: Path(value)
+        for key, value in (env or {}).items()
+        if isinstance(value, str) and Path(value).suffix and "\n" not in value
+    }
     return {key: path for key, path in named.items() if path.is_file()}
 
 

@@ -67,7 +67,11 @@ def test_every_agent_comes_back_from_yaml(tiny, tmp_path, agent):
 
 
 def test_every_environment_comes_back_from_yaml(tiny, tmp_path, walk):
-    for name, env in {"maze": PointMazeConfig(layout="generated", dim=4, radius=2), "walk": walk(fail=0.25)}.items():
+    rows = PointMazeConfig(
+        layout="\n".join(["#" * 99, *["#" + "." * 97 + "#"] * 97, "#" * 99])
+    )  # no file has this name
+    generated = PointMazeConfig(layout="generated", dim=4, radius=2)
+    for name, env in {"maze": generated, "rows": rows, "walk": walk(fail=0.25)}.items():
         save_config(tmp_path / name, tiny(env=env), CPU)
         assert load_config(tmp_path / name).env == env
 

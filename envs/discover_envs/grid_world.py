@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from discover_envs.layout import FILE_SUFFIXES, UNREACHABLE, MazeLayout, check_name
+from discover_envs.layout import UNREACHABLE, MazeLayout, check_name
 from discover_rl.goals.environment import Step
 from discover_rl.goals.spaces import DiscreteGoals
 
@@ -25,7 +25,7 @@ class GridWorldConfig:
 
     Attributes:
         name: Name of the environment; leave it.
-        layout: Name of a hand-drawn layout, or path to a ``.npz`` or ``.txt`` file, as for the point maze.
+        layout: Name of a hand-drawn layout, path to a ``.npz`` or ``.txt`` file, or rows, as for the point maze.
         max_episode_steps: Time limit in steps.
     """
 
@@ -36,8 +36,7 @@ class GridWorldConfig:
     def __post_init__(self) -> None:
         if self.max_episode_steps < 1:
             raise ValueError(f"grid world: max_episode_steps must be at least 1, got {self.max_episode_steps}")
-        if not self.layout.endswith(FILE_SUFFIXES):
-            check_name(self.layout)
+        check_name(self.layout)
 
 
 class GridWorld:
@@ -61,7 +60,7 @@ class GridWorld:
     def __init__(self, config: GridWorldConfig, num_envs: int, device: torch.device, seed: int) -> None:
         layout = self.layout = MazeLayout.from_name(config.layout)
         if layout.side**layout.dim > MOST_CELLS:
-            raise ValueError(f"grid world: {config.layout} has more than {MOST_CELLS} cells; use env=point_maze")
+            raise ValueError(f"grid world: {layout.name} has more than {MOST_CELLS} cells; use env=point_maze")
         self.num_envs, self.device = num_envs, torch.device(device)
         self.observation_dim, self.action_dim = layout.dim, 2 * layout.dim
         self.max_episode_steps = config.max_episode_steps

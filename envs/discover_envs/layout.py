@@ -8,7 +8,8 @@ grows with the number of free cells, never with the number of cells.
 
 import difflib
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -56,12 +57,14 @@ class MazeLayout:
 
     @classmethod
     def from_name(cls, name: str) -> "MazeLayout":
-        """A hand-drawn layout by its name, or a file where ``name`` ends in ``.npz`` or ``.txt``.
+        """A hand-drawn layout by its name, a file where ``name`` ends in ``.npz`` or ``.txt``, or rows of text.
 
         Raises:
             ValueError: If the name is unknown or the layout is bad.
             FileNotFoundError: If the file is not there.
         """
+        if is_drawing(name):
+            return cls.from_rows(name.split("\n"))
         if name.endswith(FILE_SUFFIXES):
             return cls.load(name)
         check_name(name)
@@ -78,9 +81,7 @@ class MazeLayout:
             FileNotFoundError: If the file is not there.
             ValueError: If its content is not a solvable maze.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file")
+        path = existing_file(path, NAMED_LAYOUTS)
         if path.suffix == ".npz":
             return _load_npz(path)
         if path.suffix == ".txt":
@@ -93,11 +94,12 @@ class MazeLayout:
 
         ``#`` is wall, a space or ``.`` is free, ``S`` marks the start (optional; only the middle cell can be
         it) and ``G`` the target (default: the top right free corner). The first coordinate grows to the
-        right, the second upwards.
+        right, the second upwards. Blank rows above and below do not count.
 
         Raises:
             ValueError: If the rows are not a square of odd side, hold another character, or are no maze.
         """
+        rows = trimmed(rows, name)
         side = len(rows)
         bad_row = next((i for i, row in enumerate(rows) if len(row) != side), None)
         if bad_row is not None or side < 5 or side % 2 == 0:
@@ -219,16 +221,80 @@ def generate(dim: int, radius: int, corridors: int, dead_ends: int, seed: int) -
     return MazeLayout(name, dim, radius, keys, (radius,) * dim)
 
 
-def check_name(name: str) -> None:
-    """Raise ``ValueError`` unless ``name`` is a hand-drawn layout; the message suggests the nearest ones."""
-    if name in NAMED_LAYOUTS:
+def check_name(name: str, known: Collection[str] = NAMED_LAYOUTS.keys()) -> None:
+    """Raise ``ValueError`` unless ``name`` is a known layout, a drawing or looks like a file; suggests the nearest.
+
+    Args:
+        name: What is given as a layout.
+        known: Names of hand-drawn layouts.
+    """
+    if name in known or is_drawing(name) or name.endswith(FILE_SUFFIXES):
         return
-    close = difflib.get_close_matches(name, NAMED_LAYOUTS, n=1)
+    close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise ValueError(
-        f"unknown layout {name!r}; {hint}known are {', '.join(sorted(NAMED_LAYOUTS))}, 'generated', "
+        f"unknown layout {name!r}; {hint}known are {', '.join(sorted(known))}, 'generated', "
         "and paths to .npz or .txt files"
     )
+
+
+def is_drawing(layout: str) -> bool:
+    """Whether a layout is given by its rows, not by a name or a path."""
+    return "\n" in layout
+
+
+def existing_file(path: str | Path, known: Collection[str]) -> Path:
+    """The path of a layout file that is there.
+
+    Args:
+        path: The path.
+        known: Names of layouts that need no file, for the message.
+
+    Raises:
+        FileNotFoundError: If nothing is there.
+        ValueError: If it is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"layout file {str(path)!r} is a folder; give a path to a .npz or .txt file")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file, or one of "
+            f"{', '.join(sorted(known))}"
+        )
+    return path
+
+
+def read_rows(path: Path) -> list[str]:
+    """The lines of a text file.
+
+    Raises:
+        ValueError: If it is no text, or holds none.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"layout file {str(path)!r} is no text (UTF-8); draw the maze with '#', '.', 'S' and 'G'"
+        ) from error
+    if not text.strip():
+        raise ValueError(f"layout file {str(path)!r} is empty; draw the maze with '#', '.', 'S' and 'G'")
+    return text.split("\n")
+
+
+def trimmed(rows: Sequence[str], name: str) -> Sequence[str]:
+    """Rows of a maze without the blank ones above and below.
+
+    Raises:
+        ValueError: If all are blank, or one between others is.
+    """
+    drawn = [i for i, row in enumerate(rows) if row.strip()]
+    if not drawn:
+        raise ValueError(f"layout {name!r} has no rows; draw the maze with '#', '.', 'S' and 'G'")
+    blank = next((i for i in range(drawn[0], drawn[-1]) if not rows[i].strip()), None)
+    if blank is not None:
+        raise ValueError(f"layout {name!r}: row {blank + 1} is blank; take it out, or draw it")
+    return rows[drawn[0] : drawn[-1] + 1]
 
 
 def _walks(
@@ -274,42 +340,22 @@ def _sorted_once(keys: Int64[np.ndarray, "any"]) -> Int64[np.ndarray, "cell"]:
     return keys[np.diff(keys, prepend=-1) > 0]
 
 
-def read_rows(path: Path) -> list[str]:
-    """The rows of a drawn maze; blank lines before and after it do not count.
-
-    Raises:
-        FileNotFoundError: If the file is not there.
-        ValueError: If it is empty or no text.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file")
-    try:
-        rows = path.read_text(encoding="utf-8").rstrip().split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"layout file {str(path)!r} is no text; draw the maze with '#', '.', 'S' and 'G'") from error
-    while rows and not rows[0].strip():
-        del rows[0]
-    if not rows:
-        raise ValueError(f"layout file {str(path)!r} is empty; draw the maze with '#', '.', 'S' and 'G'")
-    return [row.rstrip("\r") for row in rows]
-
-
 def _load_npz(path: Path) -> MazeLayout:
     """Read a dense boolean grid; see ``MazeLayout.load``."""
+    how = "save it with numpy.savez(path, walls=<bool grid>, radius=<int>)"
+    if not zipfile.is_zipfile(path):
+        what = "is no .npz archive" if path.stat().st_size else "is empty"
+        raise ValueError(f"layout file {str(path)!r} cannot be read as .npz: it {what}; {how}")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in archive.files}
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
-            f"layout file {str(path)!r} is no .npz of plain arrays; save it with numpy.savez(path, walls=<bool grid>, "
-            "radius=<int>)"
+            f"layout file {str(path)!r} cannot be read as .npz: it is damaged, or holds Python objects; {how}"
         ) from error
     missing = [key for key in ("walls", "radius") if key not in arrays]
     if missing:
-        raise ValueError(
-            f"layout file {str(path)!r}: key {missing[0]!r} is missing (found: {list(arrays)}); "
-            "save it with numpy.savez(path, walls=<bool grid>, radius=<int>)"
-        )
+        raise ValueError(f"layout file {str(path)!r}: key {missing[0]!r} is missing (found: {list(arrays)}); {how}")
     walls, radius = arrays["walls"], arrays["radius"]
     if radius.shape != () or radius.dtype.kind not in "iu":
         raise ValueError(f"layout file {str(path)!r}: radius must be one whole number, got {radius!r}")

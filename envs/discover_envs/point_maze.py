@@ -34,7 +34,8 @@ class PointMazeConfig:
     name: str = "point_maze"
     """Name of the environment; leave it."""
     layout: str = "serpentine"
-    """Name of a hand-drawn 2-D layout, path to a ``.npz`` or ``.txt`` file, or ``generated``."""
+    """Name of a hand-drawn 2-D layout, path to a ``.npz`` or ``.txt`` file, ``generated``, or the rows of a maze in one
+    text, a line each."""
     dim: int = 2
     """Number of dimensions of a generated maze, at least 2. Other layouts bring their own."""
     radius: int = 10
@@ -71,11 +72,11 @@ class PointMazeConfig:
         if not 0 < self.start_noise < 1:
             raise ValueError(f"point maze: start_noise must be above 0 and below 1, got {self.start_noise}")
         if not 0 < self.success_radius < math.inf:
-            raise ValueError(f"point maze: success_radius must be positive, got {self.success_radius}")
-        if self.layout == GENERATED or self.layout.endswith(FILE_SUFFIXES):
+            raise ValueError(f"point maze: success_radius must be positive and finite, got {self.success_radius}")
+        if self.layout == GENERATED:
             return
         check_name(self.layout)
-        if self.dim != 2:
+        if self.dim != 2 and not self.layout.endswith(FILE_SUFFIXES):
             raise ValueError(
                 f"point maze: layout {self.layout!r} is 2-D but dim is {self.dim}; for a maze of "
                 f"{self.dim} dimensions set layout={GENERATED}"

@@ -1,4 +1,5 @@
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from discover_envs.layout import UNREACHABLE, MazeLayout, check_name, generate
+from discover_envs.mujoco_maze.grid import GridLayout
 from discover_envs.named_layouts import NAMED_LAYOUTS
 
 HOOK = [
@@ -141,7 +143,7 @@ def wall_at(walls, *cells):
             {"walls": wall_at(walls_of(), (2, 3), (3, 2)), "radius": 1},
             r"no way leads from the start \(0, 0\)",
         ),
-        ({"walls": np.array([None]), "radius": 1}, "is no .npz of plain arrays"),
+        ({"walls": np.array([None]), "radius": 1}, "cannot be read as .npz"),
     ],
 )
 def test_bad_npz(tmp_path, arrays, sentence):
@@ -158,6 +160,8 @@ def test_bad_npz(tmp_path, arrays, sentence):
         (["#####", "#..S#", "#...#", "#...#", "#####"], r"S stands at \(1, 1\)"),
         (["#####", "#G.G#", "#...#", "#...#", "#####"], "2 cells are marked G"),
         (["#####", "#.#G#", "#.S##", "#...#", "#####"], "no way leads"),
+        (["", " "], "'rows' has no rows; draw the maze"),
+        (["", "#####", "", "#..G#"], "row 3 is blank; take it out"),
     ],
 )
 def test_bad_rows(rows, sentence):
@@ -165,24 +169,41 @@ def test_bad_rows(rows, sentence):
         MazeLayout.from_rows(rows)
 
 
-def test_missing_file_unknown_ending_and_broken_file(tmp_path):
+def test_missing_file_and_unknown_ending(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz' does not exist; give a path"):
         MazeLayout.from_name(str(tmp_path / "nowhere.npz"))
     (tmp_path / "maze.csv").write_text("")
     with pytest.raises(ValueError, match=r"ending '\.csv' is unknown"):
         MazeLayout.load(tmp_path / "maze.csv")
-    (tmp_path / "maze.npz").write_text("not a zip file")
-    with pytest.raises(ValueError, match=r"maze\.npz' is no \.npz of plain arrays; save it with"):
-        MazeLayout.load(tmp_path / "maze.npz")
-    (tmp_path / "empty.npz").write_text("")
-    with pytest.raises(ValueError, match=r"empty\.npz' is no \.npz of plain arrays"):
-        MazeLayout.load(tmp_path / "empty.npz")
-    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match=r"binary\.txt' is no text; draw the maze"):
-        MazeLayout.load(tmp_path / "binary.txt")
-    (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(ValueError, match=r"empty\.txt' is empty; draw the maze"):
-        MazeLayout.load(tmp_path / "empty.txt")
+
+
+@pytest.mark.parametrize("read", [MazeLayout.from_name, GridLayout.from_name])
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("maze.npz", b"", "cannot be read as .npz: it is empty; save it with numpy"),
+        ("maze.npz", b"not a zip file", "cannot be read as .npz: it is no .npz archive; save it with numpy"),
+        ("maze.txt", b"", "is empty; draw the maze"),
+        ("maze.txt", b"\x93NUMPY", "is no text (UTF-8); draw the maze"),
+        ("maze.txt", None, "is a folder; give a path to a .npz or .txt file"),
+    ],
+)
+def test_files_that_hold_no_maze_are_named(tmp_path, read, name, content, sentence):
+    path = tmp_path / name
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"layout file {str(path)!r} {sentence}")):
+        read(str(path))
+
+
+def test_blank_lines_round_a_maze_do_not_count_and_rows_need_no_file(tmp_path):
+    drawing = "\n \n" + "\n".join(HOOK) + "\n\n"
+    (tmp_path / "hook.txt").write_text(drawing)
+    for name in (str(tmp_path / "hook.txt"), drawing):
+        assert MazeLayout.from_name(name).to_rows() == HOOK
+        assert GridLayout.from_name(name).path_length() == MazeLayout.from_rows(HOOK).path_length()
 
 
 def test_unknown_name_suggests():

@@ -12,6 +12,7 @@ import torch
 from discover_envs.mujoco_maze.ant_view import FRONTS, AntView
 from discover_envs.mujoco_maze.body import Body, Scene, Surface
 from discover_envs.mujoco_maze.config import MujocoMazeConfig
+from discover_envs.mujoco_maze.layouts import TABLES
 from discover_envs.mujoco_maze.maze import MujocoMaze
 
 GEAR = 150.0  # N m
@@ -107,6 +108,8 @@ ANT = Body(
 @dataclass
 class AntMazeConfig(MujocoMazeConfig):
     """Settings of the ant maze."""
+
+    LAYOUTS: ClassVar[tuple[str, ...]] = tuple(name for name in MujocoMazeConfig.LAYOUTS if name not in TABLES)
 
     name: str = "ant_maze"
     egocentric: bool = False

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from discover_envs.layout import FILE_SUFFIXES
-from discover_envs.mujoco_maze.grid import check_name
+from discover_envs.layout import check_name
+from discover_envs.mujoco_maze.grid import KNOWN
 
 GENERATED = "generated"
 BACKENDS = ("auto", "native", "warp")
@@ -22,6 +22,7 @@ class MujocoMazeConfig:
     """
 
     GOALS: ClassVar[tuple[str, ...]] = ("xy", "full_state")
+    LAYOUTS: ClassVar[tuple[str, ...]] = KNOWN
     REDRAWN: ClassVar[dict[str, int]] = dict.fromkeys(
         ("plain", "square_sparse", "big_square_sparse", "large_plain", "long_horizon"), 3
     )
@@ -30,7 +31,7 @@ class MujocoMazeConfig:
     name: str = "mujoco_maze"
     """Name of the environment; leave it."""
     layout: str = "plain"
-    """Name of a layout, path to a ``.txt`` or ``.npz`` file, or ``generated``."""
+    """Name of a layout, path to a ``.txt`` or ``.npz`` file, ``generated``, or the rows of a maze in one text."""
     radius: int = 5
     """Radius of a generated maze in cells, at least 1."""
     corridors: int = 3
@@ -111,9 +112,9 @@ class MujocoMazeConfig:
                 raise ValueError(f"{what}: {key} must be at least {bound}, got {getattr(self, key)}")
         for key in ("cell_size", "wall_height", "success_radius", "timestep", "velocity_limit", "pose_tolerance"):
             if not 0 < getattr(self, key) < math.inf:
-                raise ValueError(f"{what}: {key} must be positive, got {getattr(self, key)}")
+                raise ValueError(f"{what}: {key} must be positive and finite, got {getattr(self, key)}")
         if not 0 <= self.xy_scale < math.inf:
-            raise ValueError(f"{what}: xy_scale must be positive, or 0, got {self.xy_scale}")
+            raise ValueError(f"{what}: xy_scale must be positive and finite, or 0, got {self.xy_scale}")
         for key in ("start_noise", "target_noise"):
             if not 0 <= getattr(self, key) < 0.5:
                 raise ValueError(f"{what}: {key} must be at least 0 and below 0.5, got {getattr(self, key)}")
@@ -125,5 +126,5 @@ class MujocoMazeConfig:
         ):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{what}: {key} is {getattr(self, key)!r}; allowed: {', '.join(allowed)}")
-        if self.layout != GENERATED and not self.layout.endswith(FILE_SUFFIXES):
-            check_name(self.layout)
+        if self.layout != GENERATED:
+            check_name(self.layout, self.LAYOUTS)

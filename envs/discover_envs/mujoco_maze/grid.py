@@ -4,19 +4,18 @@ Positions here are in cells: (x, y), x to the right, y upwards, the middle of th
 one unit wide. The environment multiplies by its cell size to get metres.
 """
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
-from discover_envs.layout import FILE_SUFFIXES, MazeLayout, read_rows
+from discover_envs.layout import MazeLayout, check_name, existing_file, is_drawing, read_rows, trimmed
 from discover_envs.mujoco_maze.layouts import CENTRED, GRID_LAYOUTS
 from discover_envs.named_layouts import NAMED_LAYOUTS
 
+KNOWN = (*GRID_LAYOUTS, *NAMED_LAYOUTS)
 UNREACHABLE = -1
 NEIGHBOURS = ((1, 0), (-1, 0), (0, 1), (0, -1))
 
@@ -71,13 +70,15 @@ class GridLayout:
         """A maze from text, the top row first, the shell of walls included.
 
         Args:
-            rows: ``#`` wall, ``.`` or a space free, one ``S`` the start, one ``G`` the target.
+            rows: ``#`` wall, ``.`` or a space free, one ``S`` the start, one ``G`` the target. Blank rows above and
+                below do not count.
             name: Name of the maze.
             centred: Whether (0, 0) is the middle of the map; else it is the middle of the start cell.
 
         Raises:
             ValueError: If the rows are no maze.
         """
+        rows = trimmed(rows, name)
         widths = {len(row) for row in rows}
         if len(widths) != 1:
             raise ValueError(f"layout {name!r}: rows are {sorted(widths)} characters wide; give them one width")
@@ -89,30 +90,45 @@ class GridLayout:
         for mark, what in (("S", "start"), ("G", "target")):
             found = np.argwhere(grid == mark)
             if len(found) != 1:
-                raise ValueError(f"layout {name!r}: {len(found)} cells are marked {mark} ({what}); mark one")
+                wrong = f"{len(found)} cells are marked" if len(found) else "no cell is marked"
+                raise ValueError(f"layout {name!r}: {wrong} {mark} ({what}); mark one")
             marks.append((int(found[0, 0]), int(found[0, 1])))
         start, target = marks
         middle = ((grid.shape[0] - 1) / 2, (grid.shape[1] - 1) / 2)
         return cls(name, grid == "#", start, target, middle if centred else (float(start[0]), float(start[1])))
 
     @classmethod
-    def from_name(cls, name: str) -> "GridLayout":
-        """A named layout, or a ``.txt`` or ``.npz`` file; named 2-D point mazes are known too.
+    def from_name(cls, name: str, known: Collection[str] = KNOWN) -> "GridLayout":
+        """A named layout, a ``.txt`` or ``.npz`` file, or rows of text; named 2-D point mazes are known too.
+
+        Rows as a point maze has them may leave out ``S`` and ``G``, see ``MazeLayout.from_rows``.
+
+        Args:
+            name: What is given as a layout.
+            known: Names of layouts, some of ``KNOWN``.
 
         Raises:
             ValueError: If the name is unknown or the layout is bad.
             FileNotFoundError: If the file is not there.
         """
-        check_name(name)
+        check_name(name, known)
         if name in GRID_LAYOUTS:
             return cls.from_rows(GRID_LAYOUTS[name], name, name in CENTRED)
-        if name.endswith(".txt"):
-            rows = read_rows(Path(name))
-            square = len(rows) % 2 == 1 and all(len(row) == len(rows) for row in rows)
-            marked = any("S" in row for row in rows) and any("G" in row for row in rows)
-            if marked or not square:  # a square point maze has its start in the middle, its target in the corner
-                return cls.from_rows(rows, name)
-        return cls.from_point_maze(MazeLayout.from_name(name))
+        if is_drawing(name):
+            return cls._from_drawing(name.split("\n"), "rows")
+        if name in NAMED_LAYOUTS:
+            return cls.from_point_maze(MazeLayout.from_name(name))
+        path = existing_file(name, known)
+        if path.suffix == ".txt":
+            return cls._from_drawing(read_rows(path), name)
+        return cls.from_point_maze(MazeLayout.load(path))
+
+    @classmethod
+    def _from_drawing(cls, rows: Sequence[str], name: str) -> "GridLayout":
+        rows = trimmed(rows, name)
+        if _is_point_maze(rows) and not all(any(mark in row for row in rows) for mark in "SG"):
+            return cls.from_point_maze(MazeLayout.from_rows(rows, name))
+        return cls.from_rows(rows, name)
 
     @classmethod
     def from_point_maze(cls, layout: MazeLayout) -> "GridLayout":
@@ -188,16 +204,11 @@ class GridLayout:
         return low, low + np.array(self.shape)
 
 
-def check_name(name: str) -> None:
-    """Raise ``ValueError`` unless ``name`` is a known layout or looks like a file; suggests the nearest one."""
-    known = sorted({*GRID_LAYOUTS, *NAMED_LAYOUTS})
-    if name in known or name.endswith(FILE_SUFFIXES):
-        return
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ValueError(
-        f"unknown layout {name!r}; {hint}known are {', '.join(known)}, 'generated', and paths to .txt or .npz files"
-    )
+def _is_point_maze(rows: Sequence[str]) -> bool:
+    """Whether rows are a square of odd side in which no cell but the middle one is marked as the start."""
+    side, middle = len(rows), len(rows) // 2
+    square = side >= 5 and side % 2 == 1 and all(len(row) == side for row in rows)
+    return square and "".join(rows).count("S") == (rows[middle][middle] == "S")
 
 
 def _largest_rectangle(cells: Bool[np.ndarray, "column row"]) -> tuple[int, int, int, int]:

@@ -191,5 +191,8 @@ GRID_LAYOUTS: dict[str, tuple[str, ...]] = {
 }
 """Name to rows, the top row first."""
 
-CENTRED = ("umaze", "medium", "large", "giant", "one_wall", "two_walls")
+TABLES = ("one_wall", "two_walls")
+"""Layouts drawn for the arm, in cells of a few centimetres."""
+
+CENTRED = ("umaze", "medium", "large", "giant", *TABLES)
 """Layouts whose coordinates have their origin in the middle of the map (for mazes, as Gymnasium-Robotics has it)."""

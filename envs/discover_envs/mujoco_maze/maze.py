@@ -356,7 +356,7 @@ def _build_grid(config: MujocoMazeConfig) -> GridLayout:
     if config.layout == GENERATED:
         layout = generate(2, config.radius, config.corridors, config.dead_ends, config.layout_seed)
         return GridLayout.from_point_maze(layout)
-    return GridLayout.from_name(config.layout)
+    return GridLayout.from_name(config.layout, config.LAYOUTS)
 
 
 def _check_start(grid: GridLayout, config: MujocoMazeConfig, what: str) -> None:

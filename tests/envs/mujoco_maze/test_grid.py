@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from discover_envs.layout import MazeLayout
+from discover_envs.mujoco_maze.ant import AntMazeConfig
+from discover_envs.mujoco_maze.arm import ArmPushConfig
 from discover_envs.mujoco_maze.grid import GridLayout
 from discover_envs.mujoco_maze.layouts import GRID_LAYOUTS
 
@@ -81,20 +83,30 @@ def test_text_files(tmp_path):
     path.write_text("######\n#S..G#\n######\n")
     grid = GridLayout.from_name(str(path))
     assert grid.shape == (6, 3) and grid.path_length() == 3
-    path.write_text("\n\n######\n#S..G#\n######\n\n")
-    assert GridLayout.from_name(str(path)).shape == (6, 3)
-    path.write_text("######\n#S...#\n######\n")
-    with pytest.raises(ValueError, match="0 cells are marked G"):
-        GridLayout.from_name(str(path))
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        GridLayout.from_name(str(tmp_path / "other.txt"))
+    for name in ("other.txt", "other.npz"):
+        with pytest.raises(FileNotFoundError, match=f"{name}' does not exist; give a path .*, or one of .*umaze"):
+            GridLayout.from_name(str(tmp_path / name))
+
+
+def test_only_what_can_be_a_point_maze_may_leave_out_its_marks():
+    assert GridLayout.from_name("#####\n#...#\n#.S.#\n#...#\n#####").target_from_start == (1, 1)
+    for rows in ("#######\n#S....#\n#######", "#####\n#S..#\n#...#\n#...#\n#####"):
+        with pytest.raises(ValueError, match=r"no cell is marked G .target.; mark one"):
+            GridLayout.from_name(rows)
+
+
+def test_the_arm_has_tables_that_an_ant_has_not():
+    with pytest.raises(ValueError, match=r"unknown layout 'one_wall'; known are (?!.*wall).*umaze"):
+        AntMazeConfig(layout="one_wall")
+    assert ArmPushConfig(layout="two_walls").layout == "two_walls"
 
 
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
         (["####", "#SG#", "#.##"], "shell must be wall"),
-        (["####", "#S.#", "####"], "0 cells are marked G"),
+        (["####", "#S.#", "####"], "no cell is marked G .target.; mark one"),
+        (["#####", "#SGG#", "#####"], "2 cells are marked G"),
         (["#####", "#SG##", "###"], "characters wide"),
         (["#####", "#S?G#", "#####"], "unknown character '\\?'"),
         (["#####", "#S#G#", "#####"], "no way leads"),
