@@ -84,6 +84,8 @@ def test_an_unknown_verb_is_said(fails):
         ("seeds=many", "seeds is 'many'; it must be a whole number"),
         ("agent.gamma=x", "agent.gamma is 'x'; it must be a number"),
         ("env.layout=[a,b]", "env.layout is ['a', 'b']; it must be text"),
+        ("env.layout='#####\n#S..#\n#####'", "layout 'rows': 3 rows, and row 0 has 5 characters"),
+        ("env.layout=null", "env.layout is null; it must have a value"),
         ("selector.standardise=maybe", "selector.standardise is 'maybe'; it must be true or false"),
         ("agent.hidden_sizes=256", "agent.hidden_sizes must be a list, e.g. agent.hidden_sizes=[64,64]"),
         ("seed=0,1", "seed=0,1: one value, or a list in brackets; several runs: discover-rl train -m seed=0,1"),

@@ -25,6 +25,8 @@ def value_sentence(error: BaseException, prefix: str = "") -> str:
         return f"{prefix}{key} is {found[1]!r}; it must be {WANTED.get(found[2], found[2])}"
     if found := re.match(r"Cannot convert '\w+' to string: '(.*)'$", message):
         return f"{prefix}{key} is {found[1]}; it must be text"
+    if "is not Optional" in message:
+        return f"{prefix}{key} is null; it must have a value (leave it out for the default)"
     if "is not a ListConfig, list or tuple" in message:
         return f"{prefix}{key} must be a list, e.g. {prefix}{key}=[64,64]"
     return f"{prefix}{key}: {message}"

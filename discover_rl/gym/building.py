@@ -58,7 +58,7 @@ def _check_types(config: type, settings: Mapping[str, Any], name: str) -> None:
         wanted = hints.get(key)
         odd = isinstance(value, bool) and wanted is not bool  # True is a whole number to Python
         if wanted in plain and (odd or not isinstance(value, plain[wanted])):
-            raise ValueError(f"environment {name!r}: {key} must be {called[wanted]}, got {value!r}")
+            raise ValueError(f"environment {name!r}: {key} is {value!r}; it must be {called[wanted]}")
 
 
 def observation_space(env: Environment) -> spaces.Dict:
