@@ -16,7 +16,7 @@ from discover_envs.mujoco_maze.body import Body
 from discover_envs.mujoco_maze.config import GENERATED, MujocoMazeConfig
 from discover_envs.mujoco_maze.full_state import FullStateGoals
 from discover_envs.mujoco_maze.grid import UNREACHABLE, GridLayout
-from discover_envs.mujoco_maze.model import Physics, build_model
+from discover_envs.mujoco_maze.model import Physics, build_model, half_width
 from discover_envs.mujoco_maze.stepper import make_stepper
 from discover_rl.goals.cells import CellMap
 from discover_rl.goals.environment import Step
@@ -50,8 +50,8 @@ class MujocoMaze:
             as zero.
 
     Raises:
-        ValueError: If ``num_envs`` is not positive, the layout is bad, or a start may lie within the success
-            radius of the target.
+        ValueError: If ``num_envs`` is not positive, the layout is bad, a start may lie within the success radius of the
+            target, or cells are too small for the body.
         FileNotFoundError: If the layout file is not there.
     """
 
@@ -70,6 +70,7 @@ class MujocoMaze:
         self.model = build_model(
             self.body, self.grid, config.cell_size, config.wall_height, config.success_radius, physics
         )
+        _check_room(self.grid, config, half_width(self.model), self._what)
         self.observation_dim, self.action_dim = len(self.body.names), self.model.nu
         self.max_episode_steps = config.max_episode_steps
         self.step_seconds = config.frame_skip * config.timestep
@@ -371,3 +372,20 @@ def _check_start(grid: GridLayout, config: MujocoMazeConfig, what: str) -> None:
             f"{what}: a start may lie {nearest:.2f} m from its target, within the success radius "
             f"{config.success_radius}; lower success_radius, start_noise or target_noise"
         )
+
+
+def _check_room(grid: GridLayout, config: MujocoMazeConfig, half_width: float, what: str) -> None:
+    """Raise ``ValueError`` if the body cannot stand between two walls, or may overlap one where it starts."""
+    drawn = config.random_starts or config.random_targets  # where a target falls on the start, the start moves too
+    cells = grid.free_cells if drawn else np.array([grid.start])
+    beside_wall = any(grid.walls[c - 1 : c + 2, r - 1 : r + 2].any() for c, r in cells.tolist())
+    noise = config.start_noise if beside_wall else 0.0
+    least = math.ceil(1_000 * half_width / (0.5 - noise) - 1e-6) / 1_000  # in whole millimetres
+    if config.cell_size >= least:
+        return
+    where = f", and starts up to {noise:g} cells off the middle of one beside a wall" if noise else ""
+    most = math.floor(1_000 * (0.5 - half_width / config.cell_size) + 1e-6) / 1_000
+    raise ValueError(
+        f"{what}: cell_size={config.cell_size:g} is too small, the body reaches {half_width:.3g} m to each side"
+        f"{where}; cell_size must be at least {least:g}" + (f", or start_noise at most {most:g}" if most >= 0 else "")
+    )

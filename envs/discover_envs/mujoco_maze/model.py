@@ -90,6 +90,26 @@ def build_model(
     return spec.compile()
 
 
+def half_width(model: mujoco.MjModel) -> float:
+    """How far what is at x and y extends beyond them along either axis, in the pose of the model, in metres.
+
+    Geoms that touch walls count, of all that hangs on the first joint's tree. Exact for spheres, capsules and upright
+    boxes; else up to the corners of the box round the geom.
+    """
+    data = mujoco.MjData(model)
+    mujoco.mj_kinematics(model, data)
+    tree = model.body_rootid[model.jnt_bodyid[0]]
+    ours = (model.body_rootid[model.geom_bodyid] == tree) & (model.geom_contype & 1 == 1)
+    frames, boxes = data.geom_xmat[ours].reshape(-1, 3, 3), model.geom_aabb[ours]
+    middles = data.geom_xpos[ours] + (frames @ boxes[:, :3, None])[..., 0]
+    extents = (np.abs(frames) @ boxes[:, 3:, None])[..., 0]
+    radii, lengths = model.geom_size[ours, :1], model.geom_size[ours, 1:2]
+    kinds = model.geom_type[ours, None]
+    extents = np.where(kinds == mujoco.mjtGeom.mjGEOM_SPHERE, radii, extents)
+    extents = np.where(kinds == mujoco.mjtGeom.mjGEOM_CAPSULE, radii + np.abs(frames[..., 2]) * lengths, extents)
+    return float((np.abs(middles - [*model.qpos0[:2], 0]) + extents)[:, :2].max())
+
+
 def _add_surroundings(spec: mujoco.MjSpec, low: np.ndarray, high: np.ndarray, body: Body, cell_size: float) -> None:
     """Floor, light, and a camera that sees all from above."""
     middle, extent = (low + high) / 2, float((high - low).max())

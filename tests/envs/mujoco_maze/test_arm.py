@@ -40,7 +40,7 @@ def test_the_stick_never_starts_in_a_wall(tmp_path):
 
 @pytest.mark.parametrize("layout", ["one_wall", "two_walls", "large"])
 def test_the_arm_comes_to_every_cell_and_knows_where_its_stick_is(layout):
-    arm = make(layout=layout, num_envs=1)
+    arm = make(layout=layout, num_envs=1, start_noise=0.1)
     model, data = arm.model, mujoco.MjData(arm.model)
     for place in arm._middles[arm._free]:
         joints = arm._linkage.joints(place)

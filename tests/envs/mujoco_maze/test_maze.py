@@ -1,6 +1,8 @@
+# pyright: reportAttributeAccessIssue=false
 import math
 from typing import Any
 
+import mujoco
 import pytest
 import torch
 
@@ -144,7 +146,7 @@ def test_flipped_ants_end_their_episode_only_if_asked():
 
 @pytest.mark.parametrize(("cell", "radius", "unit"), [(4.0, 0.45, 0.9), (1.0, 0.45, 0.9), (0.5, 0.45, 0.5)])
 def test_networks_see_goals_a_success_radius_apart_as_different(cell, radius, unit):
-    maze = AntMaze(AntMazeConfig(layout="plain", cell_size=cell, success_radius=radius, num_threads=1), 1, CPU, 0)
+    maze = make(layout="plain", cell_size=cell, success_radius=radius)
     assert maze.goal_scale.tolist() == pytest.approx([unit, unit])
     assert maze.observation_scale[:2].tolist() == pytest.approx([unit, unit])
     assert make(AntMaze, xy_scale=3.0).goal_scale.tolist() == [3.0, 3.0]
@@ -216,12 +218,33 @@ def test_the_oracle_and_the_body_agree_on_names():
         ({"xy_scale": -1.0}, "xy_scale must be positive and finite, or 0, got -1.0"),
         ({"start_noise": 0.5}, "below 0.5"),
         ({"frame_skip": 0}, "at least 1"),
+        ({"layout": "plain", "cell_size": 1.7}, "reaches 0.88 m to each side; cell_size must be at least 1.76$"),
         ({"success_radius": 8.0}, "within the success radius"),
     ],
 )
 def test_bad_settings(changes, message):
     with pytest.raises(ValueError, match=message):
         make(AntMaze, **changes)
+
+
+@pytest.mark.parametrize(("kind", "least"), [(AntMaze, 3.52), (PointMazeMujoco, 0.4), (ArmPush, 0.16)])
+def test_cells_in_which_a_start_would_overlap_a_wall_are_refused(kind, least):
+    def small(cell_size, **changes):
+        return make(kind, cell_size=cell_size, success_radius=0.01, num_envs=4, **changes)
+
+    with pytest.raises(ValueError, match=rf"beside a wall; cell_size must be at least {least}, or start_noise at most"):
+        small(least * 0.99)
+    maze = small(least)
+    corners = torch.full((4, maze.start_numbers), 0.5)
+    corners[:, :2] = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    data = mujoco.MjData(maze.model)
+    for state in maze.reset_from(corners):
+        data.qpos[:] = state[: maze.model.nq].numpy()
+        mujoco.mj_forward(maze.model, data)
+        walls = [maze.model.geom(i).name.startswith("wall_") for i in range(maze.model.ngeom)]
+        assert all(c.dist > -1e-6 for c in data.contact if walls[c.geom1] or walls[c.geom2])
+    small(least * 0.8, start_noise=0.1)
+    small(least * 0.8, layout="large_plain")  # starts far from its walls
 
 
 def test_wrong_shapes():

@@ -81,7 +81,7 @@ def test_options_reach_the_model(integrator):
 
 
 def test_walls_stand_where_cells_are_walls():
-    config = AntMazeConfig(layout="medium", cell_size=3.0, wall_height=1.5)
+    config = AntMazeConfig(layout="medium", cell_size=3.0, wall_height=1.5, start_noise=0.1)
     maze = AntMaze(config, 1, CPU, 0)
     model = maze.model
     walls = [i for i in range(model.ngeom) if model.geom(i).name.startswith("wall_")]
