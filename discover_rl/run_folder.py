@@ -428,12 +428,32 @@ def first_folder(config: TrainConfig, label: str = "") -> Path:
     return Path(config.run_dir) if config.run_dir else Path("runs") / stem
 
 
-def is_done(config: TrainConfig, label: str = "") -> bool:
-    """Whether the first run of this configuration is there, trained to the end."""
-    run_dir = first_folder(config, label)
-    if not (run_dir / CONFIG).is_file() or differences(load_config(run_dir, own_files=True), config):
-        return False
-    return is_finished(run_dir, config.num_timesteps)
+def _folders(config: TrainConfig, label: str) -> Iterator[Path]:
+    """The places for runs of a configuration: the first folder, then numbered ones beside it."""
+    first = first_folder(config, label)
+    yield first
+    for number in range(2, 10_000):
+        yield first.with_name(f"{first.name}-{number}")
+
+
+def done_folder(config: TrainConfig, label: str = "") -> Path | None:
+    """Where a run of this configuration is that was trained to the end; None if there is none.
+
+    Args:
+        config: The configuration.
+        label: Name of the environment for the folder; ``config.env.name`` if empty.
+
+    Raises:
+        ValueError: If one of the folders holds the configuration of no run.
+    """
+    for run_dir in _folders(config, label):
+        if not (run_dir / CONFIG).is_file():
+            return None
+        if differences(load_config(run_dir, own_files=True), config):
+            continue
+        if is_finished(run_dir, config.num_timesteps):
+            return run_dir
+    return None
 
 
 def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
@@ -441,7 +461,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
 
     With ``resume=auto`` the folder follows from the configuration, so the same command after a kill goes on
     where it stopped; a finished run (or one that ``stop_success`` ended, or whose checkpoint was deleted) is left alone
-    and a new numbered folder taken.
+    and a new numbered folder taken. ``done_folder`` says before whether there is anything left to train.
 
     Args:
         config: The configuration.
@@ -463,9 +483,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         if not (run_dir / CHECKPOINT).is_file():
             raise ValueError(f"resume={run_dir}: there is no {CHECKPOINT} to go on from")
         return run_dir, True
-    first = first_folder(config, label)
-    for number in range(1, 10_000):
-        run_dir = first if number == 1 else first.with_name(f"{first.name}-{number}")
+    for run_dir in _folders(config, label):
         if not (run_dir / CONFIG).exists():
             return run_dir, False
         if config.resume == "never":
@@ -477,7 +495,7 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         if (run_dir / CHECKPOINT).is_file() or not (run_dir / MODEL).is_file():
             return run_dir, (run_dir / CHECKPOINT).is_file()
         # networks without what they could be trained further from: not to be written over
-    raise ValueError(f"{first}: ten thousand folders of this name exist; remove some")
+    raise ValueError(f"{first_folder(config, label)}: ten thousand folders of this name exist; remove some")
 
 
 def is_finished(run_dir: Path, num_timesteps: float) -> bool:

@@ -197,8 +197,18 @@ def test_what_is_there_is_not_trained_again(here, capsys, tiny_arguments, monkey
     (run_dir,) = Path("runs").iterdir()
     capsys.readouterr()
     main(["train", *tiny_arguments, "num_timesteps=48"])
-    assert capsys.readouterr().out.startswith(f"there already: {run_dir}; another seed= trains another")
+    said = f"there already: {run_dir} (discover-rl eval {run_dir}); another seed= trains another one, resume=never the"
+    assert capsys.readouterr().out.startswith(said)
     assert list(Path("runs").iterdir()) == [run_dir]
+    main(["train", *tiny_arguments, "num_timesteps=48", "resume=never"])
+    assert sorted(Path("runs").iterdir()) == [run_dir, run_dir.with_name(f"{run_dir.name}-2")]
+    capsys.readouterr()
+    for _ in range(2):
+        main(["train", "--from", str(run_dir), "run_dir=with space"])
+    out = capsys.readouterr().out
+    assert "--logdir 'with space/tensorboard'" in out and "again: discover-rl eval 'with space'\n" in out
+    assert "there already: with space (discover-rl eval 'with space')" in out
+    assert not Path("with space-2").exists()
 
 
 def test_who_has_seen_enough_hears_no_complaint(here):
@@ -210,7 +220,8 @@ def test_who_has_seen_enough_hears_no_complaint(here):
 def test_training_that_cannot_learn_says_so(here, capsys, tiny_arguments, monkeypatch):
     monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
     main(["train", *tiny_arguments, "num_timesteps=48", "learning_starts=48"])
-    assert "warning: learning_starts=48 is not below num_timesteps=48: nothing is learned" in capsys.readouterr().err
+    said = "warning: learning_starts=48 is not below num_timesteps=48, so no update will be made; lower it, or train"
+    assert said in capsys.readouterr().err
 
 
 def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypatch):

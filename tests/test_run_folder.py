@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,8 +27,8 @@ from discover_rl.run_folder import (
     config_from_mapping,
     config_to_mapping,
     differences,
+    done_folder,
     fingerprint,
-    is_done,
     load_config,
     save_config,
 )
@@ -189,9 +190,18 @@ def test_what_was_trained_is_not_written_over_when_its_checkpoint_is_gone(tiny, 
     run_dir, _ = choose_folder(tiny(1))
     train(tiny(1), run_dir)
     (run_dir / CHECKPOINT).unlink()
-    assert is_done(tiny(1)) and not is_done(tiny(2))
+    assert (done_folder(tiny(1)), done_folder(tiny(2))) == (run_dir, None)
     for rounds in (1, 2):
         assert choose_folder(tiny(rounds)) == (run_dir.with_name(f"{run_dir.name}-2"), False)
+
+
+def test_a_finished_run_is_found_behind_others(tiny, here):
+    """Or the same command would train it again each time it is typed."""
+    for number, seed in enumerate((0, 1)):
+        config = tiny(1, run_dir="mine", seed=seed)
+        assert done_folder(config) is None
+        train(config, choose_folder(config)[0])
+        assert done_folder(config) == Path("mine-2" if number else "mine")
 
 
 def test_resume_never_takes_a_new_folder_and_leaves_the_old(tiny, here):

@@ -233,7 +233,8 @@ def test_a_damaged_configuration_is_left_out_with_a_warning(make, table, text):
 def test_a_mistake_is_said_in_one_sentence(make, fails, tmp_path):
     one, other = make("one"), make("other", seed=1)
     assert fails(tmp_path) == (
-        f"seed 1 of discover on u stands twice, in {one} and in {other}; give one of the two runs only"
+        f"seed 1 of discover on u stands twice, in {one} and in {other}; name the runs to count one by one, without "
+        "one of the two, or move it elsewhere"
     )
     (tmp_path / "empty").mkdir()
     assert (

@@ -17,8 +17,6 @@ from discover_rl.cli.composing import (
 from discover_rl.cli.parsing import ERRORS, fail
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from discover_rl.config import TrainConfig
 
 
@@ -28,6 +26,8 @@ def run(arguments: list[str]) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
     from omegaconf import DictConfig
+
+    from discover_rl.run_folder import config_from_node
 
     register_schemas()
     if any(argument.split("=", 1)[0] in ("--from", "from") for argument in arguments):
@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> None:
         try:
             if sweep:  # a worker of a cluster stands elsewhere; the machines share the folder of the command
                 os.chdir(hydra_config.runtime.cwd)
-            return _train(config, label)
+            return _train(config_from_node(config), label)
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
             if sweep:
@@ -95,21 +95,7 @@ def _repeat(arguments: list[str]) -> None:
     differing = [f"{name} {then[name]} (now {now.get(name)})" for name in then if then[name] != now.get(name)]
     if differing:
         print(f"discover-rl: warning: {source} was made with {', '.join(differing)}", file=sys.stderr)
-    _train_config(config, "")
-
-
-def _train(composed: "DictConfig", label: str) -> float:
-    """Train one configuration; what is there already is left alone, so that the same command can go on."""
-    from discover_rl.run_folder import config_from_node, first_folder, is_done
-
-    config = config_from_node(composed)
-    if config.resume == "auto" and is_done(config, label):
-        print(
-            f"there already: {first_folder(config, label)}; another seed= trains another one, resume=never the same "
-            "again, a larger num_timesteps goes on"
-        )
-        return _last_success(first_folder(config, label))
-    return _train_config(config, label)
+    _train(config, "")
 
 
 def _last_success(run_dir: Path) -> float:
@@ -125,15 +111,22 @@ def _last_success(run_dir: Path) -> float:
     )
 
 
-def _train_config(config: "TrainConfig", label: str) -> float:
-    from discover_rl.run_folder import choose_folder, claimed
+def _train(config: "TrainConfig", label: str) -> float:
+    """Train one configuration; what is there already is left alone, so that the same command can go on."""
+    from discover_rl.run_folder import choose_folder, claimed, done_folder
     from discover_rl.train import make_trainer
 
+    if config.resume == "auto" and (done := done_folder(config, label)):
+        print(
+            f"there already: {done} (discover-rl eval {shlex.quote(str(done))}); another seed= trains another one, "
+            "resume=never the same again, a larger num_timesteps goes on"
+        )
+        return _last_success(done)
     run_dir, resume = choose_folder(config, label)
     if config.gradient_steps and config.learning_starts >= config.num_timesteps:
         print(
             f"discover-rl: warning: learning_starts={config.learning_starts} is not below num_timesteps="
-            f"{config.num_timesteps:.0f}: nothing is learned",
+            f"{config.num_timesteps:.0f}, so no update will be made; lower it, or train for longer",
             file=sys.stderr,
         )
     trainer = make_trainer(config)  # mistakes leave no folder behind
@@ -162,7 +155,7 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
     print(f"\nsuccess on the target: {last:.0%}" + (f" (mean of {len(seeds)} seeds)" if len(seeds) > 1 else ""))
     print(f"  checkpoint   {run_dir / CHECKPOINT}")
     print(f"  metrics      {run_dir / METRICS}")
-    print(f"  TensorBoard  tensorboard --logdir {run_dir / 'tensorboard'}")
+    print(f"  TensorBoard  tensorboard --logdir {shlex.quote(str(run_dir / 'tensorboard'))}")
     print(f"  picture      {picture_path(run_dir, seeds, seeds[0])}")
     print(f"evaluate it again: discover-rl eval {shlex.quote(str(run_dir))}")
     return last

@@ -160,7 +160,8 @@ def grouped(curves: Sequence[Curve]) -> dict[Group, list[Curve]]:
             sources = sorted({seeds[curve.seed].source, curve.source})
             raise ValueError(
                 f"seed {curve.seed} of {curve.group.selector} on {curve.group.environment} stands twice, in "
-                f"{' and in '.join(sources)}; give one of the two runs only"
+                f"{' and in '.join(sources)}; name the runs to count one by one, without one of the two, "
+                "or move it elsewhere"
             )
         seeds[curve.seed] = curve
     order = sorted(groups, key=_place)

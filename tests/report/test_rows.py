@@ -68,7 +68,7 @@ def test_what_is_no_table_of_rows_is_said(tmp_path, text, sentence):
 
 def test_a_seed_may_stand_once_in_a_line():
     grouped([curve(), curve(seed=1), curve(selector="mega")])
-    with pytest.raises(ValueError, match="seed 0 of her on u stands twice, in a and in b; give one of the two runs"):
+    with pytest.raises(ValueError, match="seed 0 of her on u stands twice, in a and in b; name the runs to count"):
         grouped([curve(source="b"), curve(source="a")])
 
 
