@@ -114,7 +114,7 @@ def _run_folders(path: Path) -> list[Path]:
 def _read_run(folder: Path) -> Run:
     try:
         config = OmegaConf.to_container(OmegaConf.load(folder / CONFIG))
-    except (YAMLError, OmegaConfBaseException, OSError) as error:
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is not a configuration: {' '.join(str(error).split())}") from error
     parts = [config.get(part) if isinstance(config, dict) else None for part in ("env", "selector")]
     env, selector = parts

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
@@ -94,9 +94,9 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         FolderBusyError: If another process holds it, and this one does not wait.
+        OSError: If it cannot be made or written into.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
+    with _lock_file(folder) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
@@ -112,6 +112,15 @@ def claimed(folder: Path, wait: bool = False) -> Iterator[None]:
         file.write(f"{platform.node()}, process {os.getpid()}\n")
         file.flush()
         yield
+
+
+def _lock_file(folder: Path) -> TextIO:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return (folder / LOCK).open("a+")
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise OSError(error.errno, f"cannot write into the folder {folder}: {reason}; choose another folder") from error
 
 
 def config_from_mapping(mapping: dict[str, Any]) -> TrainConfig:
@@ -305,7 +314,7 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
     try:
         node = OmegaConf.load(path)
-    except (YAMLError, OSError) as error:
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a configuration: {' '.join(str(error).split())}") from error
     if not isinstance(node, DictConfig):
         raise ValueError(f"{path} is not a configuration: it must hold keys and values")
@@ -315,7 +324,10 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
                 OmegaConf.update(node, f"env.{copy.parent.name}", str(copy.resolve()))
     if "env" not in node:
         raise ValueError(f"{path} is not the configuration of a run: it has no env")
-    config = config_from_node(node)
+    try:
+        config = config_from_node(node)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if found < 2 and hasattr(config.env, "xy_scale"):
         config.env = dataclasses.replace(config.env, xy_scale=config.env.cell_size)
     layout = getattr(config.env, "layout", None)

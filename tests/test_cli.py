@@ -98,16 +98,37 @@ def test_an_unknown_verb_is_said(fails):
         ("device=cuda", "device=cuda but torch sees no CUDA device; use device=cpu"),
         ("resume=nowhere", "resume is 'nowhere'; allowed: auto, never, or the folder of a run"),
         ("resume=no/where", "no/where is not the folder of a run: it has no config.yaml"),
-        (f"seed={2**63}", f"seed must be below 2**63, got {2**63}"),
+        (f"seed={2**63}", f"seed + seeds must be at most 2**63, got seed={2**63}, seeds=1"),
+        ("run_dir=file", "cannot write into the folder file: it is a file; choose another folder"),
+        ("run_dir=file/x", "cannot write into the folder file/x: Not a directory; choose another folder"),
         ("quickstart", "'quickstart' is not an option; write KEY=VALUE, e.g. seeds=4"),
         ("seeds=[1", "no viable alternative at input '[1'"),
     ],
 )
 def test_a_mistake_in_what_is_trained_is_said_in_one_sentence(fails, here, argument, sentence, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    Path("file").touch()
     said = fails("train", argument)
     assert sentence in said
     assert list(here.glob("runs/*/*")) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "runs"), "cannot use runs: Permission denied"),
+        (FileExistsError(17, "File exists", "runs"), "cannot use runs: it is a file, not a folder"),
+        (OSError(28, "cannot write a.csv: No space left on device"), "cannot write a.csv: No space left on device"),
+        (FileNotFoundError("x does not exist"), "x does not exist"),
+    ],
+    ids=str,
+)
+def test_failures_of_the_operating_system_are_said_without_their_numbers(fails, monkeypatch, error, said):
+    def run(_):
+        raise error
+
+    monkeypatch.setattr("discover_rl.cli.table.run", run)
+    assert fails("table", "runs") == said
 
 
 def test_the_resolved_configuration_is_shown_without_training(here, capsys):

@@ -125,12 +125,19 @@ def test_unknown_keys_and_bad_values_are_said_in_one_sentence(mapping, sentence)
 def test_a_folder_without_a_configuration_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"is not the folder of a run: it has no config\.yaml"):
         load_config(tmp_path)
-    for content in ("[1, 2]", "", "a: [1", "just text"):
-        (tmp_path / CONFIG).write_text(content)
-        with pytest.raises(
-            ValueError, match=r"config\.yaml is not (a configuration: |the configuration of a run: it has no env)"
-        ) as info:
+    for content, said in (
+        (b"[1, 2]", " is not a configuration: "),
+        (b"", " is not the configuration of a run: it has no env"),
+        (b"a: [1", " is not a configuration: "),
+        (b"just text", " is not the configuration of a run: it has no env"),
+        (b"\xff\xfe", " is not a configuration: "),
+        (b"env: maze", ": env must hold keys and values"),
+        (b"env: {name: point_maze}", ": selector is not set"),
+    ):
+        (tmp_path / CONFIG).write_bytes(content)
+        with pytest.raises(ValueError) as info:
             load_config(tmp_path)
+        assert str(info.value).startswith(f"{tmp_path / CONFIG}{said}")
         assert "\n" not in str(info.value)
 
 

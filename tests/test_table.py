@@ -221,10 +221,12 @@ def test_half_written_metrics_are_left_out_with_a_warning(make, table, fails, te
     assert fails(bad).startswith("there is nothing to show; left out: ")
 
 
-@pytest.mark.parametrize("text", ["", "a: [", "- 1\n", "env: {name: u}\n", "env: 3\nselector: her\n"], ids=str)
+@pytest.mark.parametrize(
+    "text", ["", "a: [", "- 1\n", "env: {name: u}\n", "env: 3\nselector: her\n", "\xff"], ids=ascii
+)
 def test_a_damaged_configuration_is_left_out_with_a_warning(make, table, text):
     good, bad = make("good"), make("bad", seed=2)
-    (bad / CONFIG).write_text(text)
+    (bad / CONFIG).write_text(text, encoding="latin-1")
     out, (warning,) = table(good, bad)
     assert f"left out: {bad / CONFIG} is not " in warning
     assert "of 2" in out
@@ -242,5 +244,10 @@ def test_a_mistake_is_said_in_one_sentence(make, fails, tmp_path):
     )
     assert fails(tmp_path / "no").startswith(f"{tmp_path}/no does not exist; give run folders")
     assert "is no table of rows, as table --rows writes it" in fails(one / METRICS)
+    (tmp_path / "rows.npz").write_bytes(b"PK\xfb")
+    assert fails(tmp_path / "rows.npz") == (
+        f"{tmp_path}/rows.npz is no table of rows, as table --rows writes it: it is not text"
+    )
+    assert fails(one, "--csv", tmp_path) == f"cannot write {tmp_path}: it is a folder; name a file"
     assert fails() == "table: the following arguments are required: RUN_DIR"
     assert fails(one, "--markdwn") == "table: unrecognized arguments: --markdwn"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from discover_rl.cli.parsing import ERRORS, fail
+from discover_rl.cli.parsing import ERRORS, fail, sentence
 
 HELP = """discover-rl: agents that set their own intermediate goals on the way to a target.
 
@@ -71,6 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # who reads has seen enough; or Python would complain once more when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except ERRORS as error:
-        fail(str(error))
+        fail(sentence(error))
     except KeyboardInterrupt:
         fail("interrupted; the same command goes on from the last checkpoint", code=130)

@@ -13,6 +13,16 @@ def fail(sentence: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
+def sentence(error: BaseException) -> str:
+    """What an expected failure says; of one of the operating system, which file it is about and why."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    reason = "it is a file, not a folder" if isinstance(error, FileExistsError) else error.strerror
+    return f"cannot use {error.filename}: {reason}"
+
+
 def option_help(usage: str, about: str, schema: type, example: str) -> str:
     """Usage, every key of a dataclass with its default and what its docstring says of it, and an example."""
     import dataclasses

@@ -14,7 +14,7 @@ from discover_rl.cli.composing import (
     register_schemas,
     without_printing_flags,
 )
-from discover_rl.cli.parsing import ERRORS, fail
+from discover_rl.cli.parsing import ERRORS, fail, sentence
 
 if TYPE_CHECKING:
     from discover_rl.config import TrainConfig
@@ -52,7 +52,7 @@ def run(arguments: list[str]) -> None:
         except ERRORS as error:  # Hydra would print its own traceback
             failure.append(error)
             if sweep:
-                print(f"discover-rl: {error}", file=sys.stderr)
+                print(f"discover-rl: {sentence(error)}", file=sys.stderr)
             if sweep and hydra_config.runtime.choices.get("hydra/launcher") != "basic":
                 raise  # on another machine nobody looks into ``failure``
             return None
@@ -60,7 +60,7 @@ def run(arguments: list[str]) -> None:
     sys.argv = ["discover-rl train", *arguments]
     job()
     if failure:
-        fail(str(failure[0]))
+        fail(sentence(failure[0]))
 
 
 def _repeat(arguments: list[str]) -> None:

@@ -165,7 +165,7 @@ class TrainConfig:
             if not getattr(self, key) >= 0:
                 raise ValueError(f"{key} must not be negative, got {getattr(self, key)}")
         if self.seed + self.seeds > 2**63:
-            raise ValueError(f"seed must be below 2**63, got {self.seed}")
+            raise ValueError(f"seed + seeds must be at most 2**63, got seed={self.seed}, seeds={self.seeds}")
         if self.buffer_size > 2**24:
             raise ValueError(f"buffer_size must be at most {2**24} (draws are float32), got {self.buffer_size}")
         if self.num_candidates < self.num_envs:

@@ -125,20 +125,24 @@ def read_rows(path: Path) -> list[Curve]:
     """
     points: dict[tuple[Group, int, int], list[tuple[float, float, float]]] = {}
     words: dict[tuple[Group, int, int], tuple[str, str, float]] = {}
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise ValueError(f"{path} is no table of rows, as table --rows writes it: no column {', '.join(missing)}")
-        for line in reader:
-            try:
-                group = Group(line["environment"], line["selector"], line["settings"])
-                key = (group, int(line["run"]), int(line["seed"]))
-                point = (float(line["steps"]), float(line["success"]), float(line["seconds"]))
-                planned = float(line.get(PLANNED) or 0)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-            points.setdefault(key, []).append(point)
-            words.setdefault(key, (line["note"], line["device"], planned))
+    kind = f"{path} is no table of rows, as table --rows writes it"
+    try:
+        file = io.StringIO(path.read_bytes().decode(), newline="")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{kind}: it is not text") from error
+    reader = csv.DictReader(file)
+    if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"{kind}: no column {', '.join(missing)}")
+    for line in reader:
+        try:
+            group = Group(line["environment"], line["selector"], line["settings"])
+            key = (group, int(line["run"]), int(line["seed"]))
+            point = (float(line["steps"]), float(line["success"]), float(line["seconds"]))
+            planned = float(line.get(PLANNED) or 0)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
+        points.setdefault(key, []).append(point)
+        words.setdefault(key, (line["note"], line["device"], planned))
     curves = []
     for (group, run, seed), found in points.items():
         steps, success, seconds = np.array(found).T
