@@ -3,6 +3,7 @@
 choose goals -> roll out one episode per environment -> store -> learn -> adapt alpha -> log -> evaluate -> save
 """
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from discover_rl.checkpoint import (
     restore_generators,
     save_checkpoint,
 )
+from discover_rl.collect import environment_name
 from discover_rl.config import TrainConfig
 from discover_rl.evaluate import Evaluation, evaluate
 from discover_rl.report import MetricsWriter, ProgressLine
@@ -151,7 +153,7 @@ class Trainer(Algorithm):
             )
 
     def _save_pictures(self, run_dir: Path, evaluation: Evaluation, writer: MetricsWriter, drawn: list[int]) -> None:
-        title = f"{self.config.selector.name} on {self.config.env.name}"
+        title = f"{self.config.selector.name} on {environment_name(dataclasses.asdict(self.config.env))}"
         figures = save_pictures(
             run_dir, self.seeds, self.snapshots.goals, self.eval_env, evaluation.achieved, title, drawn
         )

@@ -723,3 +723,10 @@ def test_tensorboard_shows_curves_and_the_picture_while_it_trains(tiny_settings,
     monkeypatch.setattr(Trainer, "train_round", looked_at)
     train(tiny_settings(4, seeds=1), tmp_path)
     assert seen == {"images": [96, 144], "alpha": [48, 96, 144], "success": [96], "file": True}
+
+
+def test_a_picture_is_titled_as_a_table_names_its_line(tiny_settings, monkeypatch, tmp_path):
+    titles = []
+    monkeypatch.setattr("discover_rl.train.save_pictures", lambda *given: titles.append(given[5]) or {})
+    train(tiny_settings(1), tmp_path)
+    assert titles == ["discover on open"]

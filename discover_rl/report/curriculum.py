@@ -27,6 +27,7 @@ DOTS = 2000  # more hide one another
 TRAJECTORIES = 5
 POINTS = 60  # along one curve; finer ones show noise
 ABOVE_DOTS = 6
+NO_GOAL = "no goal was chosen"  # early in training, or by a selector that only ever takes the target
 
 
 @runtime_checkable
@@ -101,9 +102,10 @@ def curriculum_figure(
         dots = _draw_line_world(axes, history, environment)
     else:
         dots = _draw_map(axes, history, environment, trajectories)
-    bar = left.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02, format=short_tick)
-    bar.set_label("environment steps", fontsize=11)
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a Spine, typed as a list of them
+    if len(dots.get_offsets()):
+        bar = left.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=40, pad=0.02, format=short_tick)
+        bar.set_label("environment steps", fontsize=11)
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue] - a Spine, typed as a list of them
 
     panels = _panels(history, metrics, environment)
     rows = right.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
@@ -112,6 +114,7 @@ def curriculum_figure(
         row.grid(color="0.9", linewidth=0.8)
         row.set_axisbelow(True)
         panel(row)
+    rows[-1].set_xlim(left=0)  # or a single row of metrics would stand in a range made up around it
     rows[-1].set_xlabel("environment steps", fontsize=11)
     rows[-1].xaxis.set_major_formatter(short_tick)
     right.align_ylabels()
@@ -298,7 +301,7 @@ def _draw_success(axes: "Axes", metrics: Metrics) -> None:
     for tag, label, colour, style in lines:
         steps, values = _thin(*curve(metrics, tag))
         if len(steps):
-            axes.plot(steps, values, style, color=colour, label=label, linewidth=1.8)
+            axes.plot(steps, values, style, color=colour, label=label, linewidth=1.8, marker=_marker(steps))
     axes.set_ylim(-0.03, 1.03)
     axes.set_ylabel("share of episodes", fontsize=11)
     axes.legend(frameon=False, fontsize=10, loc="best")
@@ -307,6 +310,11 @@ def _draw_success(axes: "Axes", metrics: Metrics) -> None:
 def _draw_frontier(axes: "Axes", history: CurriculumHistory, environment: HasTargets) -> None:
     rounds, samples, _ = history.goals.shape
     known = ~np.isnan(history.goals).any(axis=-1)
+    if not known.any():
+        axes.text(0.5, 0.5, NO_GOAL, transform=axes.transAxes, ha="center", va="center", fontsize=11)
+        axes.set_yticks([])
+        axes.set_ylabel("goal to target", fontsize=11)
+        return
     distance = np.full((rounds, samples), np.nan)
     distance[known], unit = distance_to_target(history.goals[known], environment)
     order = np.argsort(history.steps, kind="stable")
@@ -326,7 +334,7 @@ def _draw_frontier(axes: "Axes", history: CurriculumHistory, environment: HasTar
 
 def _draw_alpha(axes: "Axes", metrics: Metrics) -> None:
     steps, values = _thin(*curve(metrics, "goal/alpha"))
-    axes.plot(steps, values, color=PURPLE, linewidth=1.8)
+    axes.plot(steps, values, color=PURPLE, linewidth=1.8, marker=_marker(steps))
     axes.set_ylim(min(0.0, float(values.min())), max(1.0, float(values.max())) * 1.03)
     axes.set_ylabel("alpha", fontsize=11)
 
@@ -336,6 +344,11 @@ def _draw_beta(axes: "Axes", metrics: Metrics) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(short_tick)
     axes.set_ylabel("beta", fontsize=11)
+
+
+def _marker(steps: Float[np.ndarray, "point"]) -> str:
+    """A line through a single point shows nothing."""
+    return "o" if len(steps) == 1 else ""
 
 
 def _thin(

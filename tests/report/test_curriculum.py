@@ -207,9 +207,14 @@ def test_many_goals_are_thinned_over_the_whole_run():
 
 def test_no_goal_at_all_still_draws():
     none = CurriculumHistory(np.arange(2), np.full((2, 1, 2), np.nan), np.zeros((2, 1), dtype=bool))
-    figure = draw(of=none, columns={})
+    columns = {name: column[1:2] for name, column in metrics().items()}
+    figure = draw(of=none, columns=columns)
     figure.draw_without_rendering()
     assert len(dots(figure).get_offsets()) <= 1  # the target
+    frontier, success = panel(figure, "goal to target"), panel(figure, "share of episodes")
+    assert [text.get_text() for text in frontier.texts] == [module.NO_GOAL] and not len(frontier.get_yticks())
+    assert not any(axes.get_xlabel() == "environment steps" for axes in figure.axes[:-1])  # no bar of colours
+    assert success.get_xlim()[0] == 0 and all(found.get_marker() == "o" for found in success.lines)
 
 
 def test_pyplot_has_no_part_in_it(tmp_path, monkeypatch):
