@@ -218,8 +218,11 @@ def test_what_is_there_is_not_trained_again(here, capsys, tiny_arguments, monkey
     (run_dir,) = Path("runs").iterdir()
     capsys.readouterr()
     main(["train", *tiny_arguments, "num_timesteps=48"])
-    said = f"there already: {run_dir} (discover-rl eval {run_dir}); another seed= trains another one, resume=never the"
-    assert capsys.readouterr().out.startswith(said)
+    said = f"there already: {run_dir} (discover-rl eval {run_dir}); another seed= trains another one, resume=never the "
+    assert capsys.readouterr().out == f"{said}same again, a larger num_timesteps goes on\n"
+    (run_dir / "checkpoint.safetensors").unlink()
+    main(["train", *tiny_arguments, "num_timesteps=48"])
+    assert capsys.readouterr().out == f"{said}same again\n"
     assert list(Path("runs").iterdir()) == [run_dir]
     main(["train", *tiny_arguments, "num_timesteps=48", "resume=never"])
     assert sorted(Path("runs").iterdir()) == [run_dir, run_dir.with_name(f"{run_dir.name}-2")]

@@ -113,13 +113,14 @@ def _last_success(run_dir: Path) -> float:
 
 def _train(config: "TrainConfig", label: str) -> float:
     """Train one configuration; what is there already is left alone, so that the same command can go on."""
-    from discover_rl.run_folder import choose_folder, claimed, done_folder
+    from discover_rl.run_folder import CHECKPOINT, choose_folder, claimed, done_folder
     from discover_rl.train import make_trainer
 
     if config.resume == "auto" and (done := done_folder(config, label)):
+        keeps = config.keep_checkpoint and (done / CHECKPOINT).is_file()
         print(
             f"there already: {done} (discover-rl eval {shlex.quote(str(done))}); another seed= trains another one, "
-            "resume=never the same again, a larger num_timesteps goes on"
+            "resume=never the same again" + (", a larger num_timesteps goes on" if keeps else "")
         )
         return _last_success(done)
     run_dir, resume = choose_folder(config, label)
