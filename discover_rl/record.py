@@ -1,5 +1,6 @@
 """``discover-rl eval --video``: pictures of what a trained policy does."""
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from discover_rl.agents import Agent
+from discover_rl.collect import environment_name
 from discover_rl.evaluate import evaluate, load_run
 from discover_rl.goals import Environment
 from discover_rl.report.curriculum import save_figure
@@ -54,7 +56,7 @@ def record(run_dir: Path, device: str, seed: int) -> Recording:
     run = int(reached.sum(1).argmax())
     film.index = run * PATHS + int(reached[run].int().argmax())
     shown = config.seed + run
-    title = f"{config.selector.name} on {config.env.name}, seed {shown}"
+    title = f"{config.selector.name} on {environment_name(dataclasses.asdict(config.env))}, seed {shown}"
     picture, video = run_dir / "paths.png", run_dir / "episode.mp4"
     paths = evaluation.achieved[run].cpu().numpy()
     targets = film.goal.unflatten(0, film.lead)[run].cpu().numpy()
