@@ -102,7 +102,14 @@ def test_an_unknown_verb_is_said(fails):
         ("run_dir=file", "cannot write into the folder file: it is a file; choose another folder"),
         ("run_dir=file/x", "cannot write into the folder file/x: Not a directory; choose another folder"),
         ("quickstart", "'quickstart' is not an option; write KEY=VALUE, e.g. seeds=4"),
-        ("seeds=[1", "no viable alternative at input '[1'"),
+        ("seeds=[1", "seeds=[1 cannot be read; close brackets and quotes, and quote what is special: 'seeds=\"...\"'"),
+        ("run_dir=~/zz", f"run_dir=~/zz cannot be read; ~ is not expanded there; write run_dir={Path.home()}/zz"),
+        ("--multirunx", "train: unrecognized arguments: --multirunx; options: -m, --cfg job, --from RUN_DIR, --help"),
+        ("--cfg=jobb", "train: argument --cfg/-c: invalid choice: 'jobb' (choose from "),
+        (
+            "env=../own/my_task:TwoRooms",
+            "a module is named as for import, not by its file; write my_task:TwoRooms and set PYTHONPATH=../own, or",
+        ),
     ],
 )
 def test_a_mistake_in_what_is_trained_is_said_in_one_sentence(fails, here, argument, sentence, monkeypatch):
@@ -250,9 +257,19 @@ def test_training_that_cannot_learn_says_so(here, capsys, tiny_arguments, monkey
 
 def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypatch):
     monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
-    main(["train", "-m", *tiny_arguments, "num_timesteps=48", "seed=0,1"])
+    main(["train", *tiny_arguments, "-m", "num_timesteps=48", "seed=0,1"])  # options may stand anywhere
     assert len({path.name.split("-seed")[1][0] for path in Path("runs").iterdir()}) == 2
     assert capsys.readouterr().out.count("success on the target") == 2
+    assert [path.name for path in here.iterdir()] == ["runs"]
+
+
+def test_a_job_that_fails_in_a_sweep_is_named(here, capsys, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    with pytest.raises(SystemExit):
+        main(["train", "-m", *tiny_arguments, "num_timesteps=48", "target=[1.0],[2.0,2.0]"])
+    output = capsys.readouterr()
+    assert "target=[1.0]: target: the goal space has 2 coordinates" in output.err.splitlines()[-1]
+    assert output.out.count("success on the target") == 1
 
 
 @pytest.mark.parametrize(
@@ -260,10 +277,17 @@ def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypa
     [
         (["selector=discover,bogus"], "selector is 'bogus'; allowed: achievability_novelty, discover"),
         (["seed=0,1", "foo=3"], "unknown key foo; allowed: env, selector"),
-        (["seed=0,1", "agent.gamma=0.9,2"], "agent.gamma must lie strictly between 0 and 1, got 2.0"),
+        (
+            ["seed=0,1", "agent.gamma=0.9,2"],
+            "job seed=0 agent.gamma=2: agent.gamma must lie strictly between 0 and 1, got 2.0",
+        ),
+        (
+            ["num_candidates=1000,4", "num_envs=4,8", "seed=0"],  # each value alone would do
+            "job num_candidates=4 num_envs=8: num_candidates=4 is less than num_envs=8",
+        ),
         (["seed=range(0,2)", "agent.gamma=x"], "agent.gamma is 'x'; it must be a number"),
         (["seed=0,1", "foo"], "'foo' is not an option; write KEY=VALUE"),
-        (["seed=0,[1"], "mismatched input"),
+        (["seed=0,[1"], "seed=0,[1 cannot be read"),
     ],
 )
 def test_a_mistake_anywhere_in_a_sweep_is_said_before_the_first_job(fails, here, arguments, sentence):

@@ -1,12 +1,14 @@
 """From arguments to a configuration by Hydra, with sentences for mistakes."""
 
+import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
     from discover_rl.config import TrainConfig
@@ -97,46 +99,87 @@ def _is_gymnasium(path: str) -> bool:
     return isinstance(found, type) and issubclass(found, gymnasium.Env)
 
 
-def without_printing_flags(arguments: list[str]) -> list[str]:
-    """The arguments without ``--cfg KIND`` and ``--resolve``, which change nothing of what is composed."""
-    flags = ("--cfg", "-c")
-    after_flag = {i + 1 for i, argument in enumerate(arguments) if argument in flags}
-    return [a for i, a in enumerate(arguments) if a not in (*flags, "--resolve") and i not in after_flag]
+def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str], bool, bool]:
+    """What of the arguments of ``train`` is an option of Hydra, and what an override.
+
+    Returns:
+        The options with their values; the overrides; whether several jobs are wanted; whether Hydra composes what is
+        meant: not where it only helps, or is pointed to other recipes.
+
+    Raises:
+        ValueError: If an option is unknown, or its value is not allowed.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def error(message: str) -> NoReturn:
+        raise ValueError(f"train: {message}; options: -m, --cfg job, --from RUN_DIR, --help")
+
+    parser = get_args_parser()
+    parser.error = error
+    parsed = parser.parse_intermixed_args(arguments)
+    options = [argument for argument in arguments if argument not in parsed.overrides]
+    set_options = {name for name, value in vars(parsed).items() if value}
+    plain = set_options <= {"overrides", "multirun", "cfg", "resolve", "run", "package"}
+    return options, parsed.overrides, parsed.multirun, plain
 
 
-def jobs_of(arguments: list[str], sweep: bool) -> list[list[str]]:
-    """Overrides of single jobs in which each value of a sweep occurs once, to check them before the first is trained.
+def read_override(argument: str) -> "Override":
+    """One ``KEY=VALUE`` in Hydra's grammar.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException as error:
+        key, _, value = argument.partition("=")
+        if value.startswith("~"):
+            advice = f"~ is not expanded there; write {key}={Path(value).expanduser()}"
+        else:
+            advice = f"close brackets and quotes, and quote what is special: '{key}=\"...\"'"
+        raise ValueError(f"{argument} cannot be read; {advice}") from error
+
+
+def check_jobs(arguments: list[str], sweep: bool) -> None:
+    """Compose every job of a command ahead of the first.
 
     Args:
         arguments: The arguments, without options.
-        sweep: Whether an argument may name several values.
+        sweep: Whether an argument may name several values, one for each job.
 
     Raises:
-        ValueError: If an argument cannot be read, or the launcher is not installed.
+        ValueError: If a job does not compose; the sentence names it.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import ValueType
-    from hydra.errors import HydraException
-
     if not sweep:
-        return [arguments]
-    values: list[list[str]] = []
+        check_overrides(arguments)
+        return
+    for name, job in _jobs(arguments):
+        try:
+            check_overrides(job)
+        except ValueError as error:
+            raise ValueError(f"job {name}: {error}" if name else str(error)) from error
+
+
+def _jobs(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """The jobs of a sweep: the values that tell them apart, and all overrides but those of Hydra itself."""
+    fixed: list[str] = []
+    swept: list[list[str]] = []
     for argument in arguments:
         if argument.startswith("hydra"):
             _check_launcher(argument)
             continue
-        try:
-            override = OverridesParser.create().parse_override(argument) if "=" in argument else None
-        except HydraException as error:
-            raise ValueError(_first_sentence(error)) from error
+        override = read_override(argument) if "=" in argument else None
         if override is None or not override.is_sweep_override():
-            values.append([argument])
-        elif override.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP):
+            fixed.append(argument)
+        elif override.is_discrete_sweep():
             names = (value.replace("\\:", ":") for value in override.sweep_string_iterator())
-            values.append([f"{override.get_key_element()}={name}" for name in names])
-    first = [names[0] for names in values]
-    others = [[*first[:i], name, *first[i + 1 :]] for i, names in enumerate(values) for name in names[1:]]
-    return [first, *others]
+            swept.append([f"{override.get_key_element()}={name}" for name in names])
+    jobs = ((" ".join(values), [*fixed, *values]) for values in itertools.product(*swept))
+    # another sweeper chooses by itself what of the product it tries
+    return itertools.islice(jobs, 1 if any(argument.startswith("hydra/sweeper") for argument in arguments) else None)
 
 
 def _check_launcher(argument: str) -> None:
@@ -163,6 +206,7 @@ def check_overrides(arguments: list[str]) -> None:
     try:
         with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
             for argument in arguments:
+                _check_value(argument)
                 _check_option(argument)
             plain = compose("train", [a for a in arguments if "=" in a and _is_group(a)])
             for argument in arguments:
@@ -183,6 +227,11 @@ def _is_group(argument: str) -> bool:
         "experiment",
         "+experiment",
     )
+
+
+def _check_value(argument: str) -> None:
+    if "=" in argument and read_override(argument).is_sweep_override():
+        raise ValueError(f"{argument}: one value, or a list in brackets; several runs: discover-rl train -m {argument}")
 
 
 def _check_option(argument: str) -> None:
@@ -251,16 +300,14 @@ def _first_sentence(error: BaseException) -> str:
     message = str(error)
     if found := re.match(r"In '(\w+)/(\w+)': ConfigKeyError[^\n]*\nKey '\w+' not in '\w+'\s+full_key: (\S+)", message):
         group, name, key = found.groups()
+        part = key.split(".")[0]
+        others = " (for discrete actions grid_world or bit_flip)" if part == "agent" else ""
         return (
-            f"{group}={name} sets {key}, which your choice of {key.split('.')[0]} does not have; leave {group}= out "
-            "or take another (for discrete actions grid_world or bit_flip)"
+            f"{group}={name} sets {key}, which your choice of {part} does not have; leave {group}= or {part}= out, "
+            f"or take another {group}{others}"
         )
     if found := re.match(r"In '(\w+)/(.*)': Could not load '\w+/\w+_schema'", message):
         return f"{found[1]}={found[2]} needs a plug-in that could not be loaded, see the warning"
-    if found := re.match(r"Ambiguous value for argument '(.*)'", message):
-        return f"{found[1]}: one value, or a list in brackets; several runs: discover-rl train -m {found[1]}"
-    if found := re.match(r"LexerNoViableAltException: (.*)", message):
-        return f"{found[1]} cannot be read; quote the value, '{found[1].replace('=', '=' + chr(34), 1)}{chr(34)}'"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith("Config search path")) or type(error).__name__
 

@@ -3,16 +3,16 @@
 import os
 import shlex
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from discover_rl.cli.composing import (
-    check_overrides,
-    jobs_of,
+    check_jobs,
     recipes_dir,
     register_dotted_paths,
     register_schemas,
-    without_printing_flags,
+    split_options,
 )
 from discover_rl.cli.parsing import ERRORS, fail, sentence
 
@@ -33,13 +33,11 @@ def run(arguments: list[str]) -> None:
     if any(argument.split("=", 1)[0] in ("--from", "from") for argument in arguments):
         _repeat(arguments)
         return
-    arguments = register_dotted_paths(arguments)
-    overrides = without_printing_flags(arguments)
-    options = {argument for argument in overrides if argument.startswith("-")}
-    if options <= {"-m", "--multirun"}:  # --help composes by itself
-        for job in jobs_of([argument for argument in overrides if argument not in options], bool(options)):
-            check_overrides(job)
-    failure: list[BaseException] = []
+    options, overrides, sweep, composes = split_options(arguments)
+    overrides = register_dotted_paths(overrides)
+    if composes:
+        check_jobs(overrides, sweep)
+    failure: list[str] = []
 
     @hydra.main(version_base="1.3", config_path=str(recipes_dir()), config_name="train")
     def job(config: DictConfig) -> float | None:
@@ -50,17 +48,18 @@ def run(arguments: list[str]) -> None:
                 os.chdir(hydra_config.runtime.cwd)
             return _train(config_from_node(config), label)
         except ERRORS as error:  # Hydra would print its own traceback
-            failure.append(error)
+            failure.append((f"job {' '.join(hydra_config.overrides.task)}: " if sweep else "") + sentence(error))
             if sweep:
-                print(f"discover-rl: {sentence(error)}", file=sys.stderr)
+                print(f"discover-rl: {failure[-1]}", file=sys.stderr)
             if sweep and hydra_config.runtime.choices.get("hydra/launcher") != "basic":
                 raise  # on another machine nobody looks into ``failure``
             return None
 
-    sys.argv = ["discover-rl train", *arguments]
-    job()
+    with tempfile.TemporaryDirectory() as scratch:  # Hydra keeps the sweep in a file, of no use in the working folder
+        sys.argv = ["discover-rl train", *options, *([f"hydra.sweep.dir='{scratch}'"] if sweep else []), *overrides]
+        job()
     if failure:
-        fail(sentence(failure[0]))
+        fail(failure[0])
 
 
 def _repeat(arguments: list[str]) -> None:

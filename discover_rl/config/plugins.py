@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -70,6 +71,11 @@ def load_object(path: str) -> Any:  # noqa: ANN401 - whatever is named
     module_name, _, attribute = path.partition(":")
     if not module_name or not attribute:
         raise UnknownPluginError(f"{path!r} is no path to a plug-in; write package.module:Class")
+    if "/" in module_name or module_name.startswith(".") or module_name.endswith(".py"):
+        file = Path(module_name)
+        named = f"{file.name.removesuffix('.py')}:{attribute}"
+        there = "" if file.parent == Path() else f" and set PYTHONPATH={file.parent}, or work in that folder"
+        raise UnknownPluginError(f"{path}: a module is named as for import, not by its file; write {named}{there}")
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)
