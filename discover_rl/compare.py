@@ -119,6 +119,14 @@ class Plan:
         tasks = tuple(dict.fromkeys([*self.tasks, *other.tasks]))
         return Plan(self.axis, tasks, tuple(dict.fromkeys([*self.selectors, *other.selectors])), other.settings)
 
+    def settings_for(self, settings: Sequence[str]) -> tuple[str, ...]:
+        """The settings of a command that does not name all that is compared: without any of its own those of here.
+
+        Args:
+            settings: Overrides that the command has; those of ``MACHINE_KEYS`` alone are none of its own.
+        """
+        return tuple(settings) if _shared(settings) else self.on_machine(settings).settings
+
     def on_machine(self, settings: Sequence[str]) -> "Plan":
         """This plan on another machine.
 

@@ -13,7 +13,7 @@ import torch
 from discover_rl.checkpoint import CheckpointError, load_checkpoint
 from discover_rl.cli import compare as verb
 from discover_rl.cli import main
-from discover_rl.compare import PLAN, RUNS, Plan, load_plan, save_plan
+from discover_rl.compare import PLAN, RUNS, Outcome, Plan, load_plan, save_plan
 from discover_rl.run_folder import CHECKPOINT, METRICS, claimed, load_config
 from discover_rl.train import Trainer
 
@@ -119,6 +119,20 @@ def test_the_folder_alone_goes_on(compare, settings, capsys, tmp_path):
     main(["compare", settings[-1]])
     assert "[1/1] point_maze_open-her" in capsys.readouterr().out
     assert load_plan(tmp_path / "here") == plan
+
+
+@pytest.mark.parametrize(
+    ("more", "tasks", "selectors"),
+    [
+        ("selectors=[mega]", ("point_maze/open",), ("her", "mega")),
+        ("envs=[point_maze/u]", ("point_maze/open", "point_maze/u"), ("her",)),
+    ],
+)
+def test_the_folder_grows_by_what_is_new_alone(settings, monkeypatch, tmp_path, more, tasks, selectors):
+    monkeypatch.setattr("discover_rl.compare.run_plan", lambda *_: Outcome())
+    save_plan(tmp_path / "here", Plan("env", ("point_maze/open",), ("her",), tuple(settings[:-1])))
+    main(["compare", settings[-1], more, "num_threads=1"])
+    assert load_plan(tmp_path / "here") == Plan("env", tasks, selectors, (*settings[:-1], "num_threads=1"))
 
 
 def test_the_folder_goes_on_on_another_machine_and_with_nothing_else_changed(settings, compare, capsys, tmp_path):
@@ -358,7 +372,9 @@ def test_two_processes_share_the_runs_and_one_outlives_the_other(settings, tmp_p
         (["envs=[point_maze/u]", "selectors=[her]", "stop_success=0.9"], "so that all runs have the same budget"),
         (["envs=[point_maze/u]", "selectors=[her]", "max_time=60"], "max_time is set by the comparison itself"),
         (["envs=[point_maze/u]", "selectors=[her]", "run_dir=x"], "run_dir is set by the comparison itself"),
-        (["envs=[point_maze/u]", "selectors=[her", "seed=1"], "'selectors=[her' cannot be read"),
+        (["envs=[point_maze/u]", "selectors=[her", "seed=1"], "selectors=[her cannot be read; close brackets"),
+        (["envs=a,b", "selectors=[her]"], "compare: envs=a,b: write envs=[a,b]"),
+        (["envs=[point_maze/u]", "selectors=[her]", "seed=0,1"], "compare: seed=0,1: all runs share one value"),
         (["selector", "envs=[point_maze/u]"], "'selector' is not an option; did you mean 'selectors'?"),
     ],
     ids=str,

@@ -5,7 +5,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from discover_rl.cli.composing import check_overrides, composed, register_dotted_paths, register_schemas
+from discover_rl.cli.composing import (
+    check_overrides,
+    composed,
+    read_override,
+    register_dotted_paths,
+    register_schemas,
+)
 from discover_rl.cli.parsing import fail
 
 if TYPE_CHECKING:
@@ -24,7 +30,8 @@ usage: discover-rl compare envs=[NAME,...] selectors=[NAME,...] [KEY=VALUE ...] 
   --tables            train nothing, write tables and report of what is there, finished or not
 
 Runs that are there are skipped, runs that were cut off go on: after a kill type the same command again, or only
-folder=DIR. With more tasks or methods the folder grows. No run ends early, so that the budget is the same for all.
+folder=DIR. With more tasks or methods the folder grows; folder=DIR selectors=[NAME] is enough for another method. No
+run ends early, so that the budget is the same for all.
 The same command in several processes, on several machines that share the folder: they share the runs out among them
 (device= and num_threads= may differ). Finished runs keep networks and metrics, but nothing to train further from,
 unless keep_checkpoint=true.
@@ -44,21 +51,15 @@ def run(arguments: list[str]) -> None:
     from discover_rl.run_folder import claimed
 
     only_tables = "--tables" in arguments
-    folder, given, machine = _parse([argument for argument in arguments if argument != "--tables"])
+    folder, axes, settings = _parse([argument for argument in arguments if argument != "--tables"])
     if only_tables:
-        if given is not None or machine:
+        if axes or settings:
             raise ValueError("compare: --tables shows a folder as it is; give nothing but folder=DIR beside it")
         _show(folder)
         return
     register_schemas()
     with claimed(folder, wait=True):
-        stored = load_plan(folder)
-        try:
-            plan = given if stored is None else stored.on_machine(machine) if given is None else stored.grown(given)
-        except ValueError as error:
-            raise ValueError(f"{folder} holds another comparison: {error}") from error
-        if plan is None:
-            raise ValueError(_no_plan(folder))
+        plan = _plan(folder, axes, settings)
         several = len(plan.selectors)
         for number, cell in enumerate(plan.cells()):
             if number < several or number % several == 0:  # each task and each selector once
@@ -103,36 +104,52 @@ def _show(folder: Path) -> None:
     print(f"\nin {folder}: report.html, table.md, table.tex, summary.csv, methods.csv, profiles.csv, rows.csv")
 
 
-def _parse(arguments: list[str]) -> tuple[Path, "Plan | None", list[str]]:
-    """The folder, what the command says of the plan, and where it names no plan what it says of the machine."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    from discover_rl.compare import Plan
+def _parse(arguments: list[str]) -> tuple[Path, dict[str, list[str]], list[str]]:
+    """The folder, the names given for ``AXES`` and selectors, and the settings."""
     from discover_rl.config import did_you_mean
 
     own = (*AXES, "selectors", "folder")
-    values: dict[str, list[str]] = {}
+    names: dict[str, list[str]] = {}
     settings = []
     for argument in arguments:
-        key = argument.split("=", 1)[0]
+        key, equals, written = argument.partition("=")
+        if not equals:
+            raise ValueError(f"compare: {argument!r} is not an option{did_you_mean(key, own)}; write KEY=VALUE")
+        override = read_override(argument)
+        if override.is_sweep_override():
+            advice = f"write {key}=[{written}]" if key in (*AXES, "selectors") else "all runs share one value"
+            raise ValueError(f"compare: {argument}: {advice}")
         if key not in own:
-            if "=" not in argument:
-                raise ValueError(f"compare: {argument!r} is not an option{did_you_mean(key, own)}; write KEY=VALUE")
             settings.append(argument)
             continue
-        try:
-            value = OverridesParser.create().parse_override(argument).value()
-        except HydraException as error:
-            raise ValueError(f"compare: {argument!r} cannot be read; write e.g. selectors=[discover,her]") from error
-        values[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
-    folder = Path(values.pop("folder", [FOLDER])[0])
-    if not values:
-        return folder, None, settings
-    axes = [axis for axis in AXES if axis in values]
-    if len(axes) != 1 or "selectors" not in values:
+        value = override.value()
+        names[key] = [str(entry) for entry in (value if isinstance(value, list) else [value])]
+    return Path(names.pop("folder", [FOLDER])[0]), names, settings
+
+
+def _plan(folder: Path, names: dict[str, list[str]], settings: list[str]) -> "Plan":
+    """What the folder holds after this command; what the command leaves out is as it is there.
+
+    Raises:
+        ValueError: If nothing is there and too little is given, or what is there differs.
+    """
+    from discover_rl.compare import Plan, load_plan
+
+    stored = load_plan(folder)
+    axes = [axis for axis in AXES if axis in names]
+    if stored is None and not names:
+        raise ValueError(_no_plan(folder))
+    if len(axes) > 1 or (stored is None and len(names) < 2):
         raise ValueError("compare: give envs=[...] or experiments=[...], one of the two, and selectors=[...]")
-    return folder, Plan(AXES[axes[0]], tuple(values[axes[0]]), tuple(values["selectors"]), tuple(settings)), []
+    if stored is None:
+        return Plan(AXES[axes[0]], tuple(names[axes[0]]), tuple(names["selectors"]), tuple(settings))
+    axis, tasks = (AXES[axes[0]], tuple(names[axes[0]])) if axes else (stored.axis, stored.tasks)
+    selectors = tuple(names.get("selectors", stored.selectors))
+    given = Plan(axis, tasks, selectors, tuple(settings) if len(names) == 2 else stored.settings_for(settings))
+    try:
+        return stored.grown(given) if names else stored.on_machine(settings)
+    except ValueError as error:
+        raise ValueError(f"{folder} holds another comparison: {error}") from error
 
 
 def _write_report(folder: Path, plan: "Plan") -> list[str]:
