@@ -242,10 +242,23 @@ def test_what_is_there_is_not_trained_again(here, capsys, tiny_arguments, monkey
     assert not Path("with space-2").exists()
 
 
-def test_who_has_seen_enough_hears_no_complaint(here):
-    piped = f"{sys.executable} -m discover_rl train --help | head -n 1"
-    ended = subprocess.run(piped, shell=True, capture_output=True, text=True, check=True)
-    assert ended.stderr == "" and ended.stdout.count("\n") == 1
+@pytest.mark.parametrize(("verb", "unbuffered"), [("train", "1"), ("eval", ""), ("", "1")])
+def test_who_has_seen_enough_hears_no_complaint(here, verb, unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "discover_rl", *verb.split(), "--help"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(command, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=True)
+    os.close(write)
+    assert ended.stderr == ""
+
+
+def test_a_broken_pipe_to_a_process_of_ours_is_no_success(fails, monkeypatch):
+    def run(_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("discover_rl.cli.table.run", run)
+    assert "Broken pipe" in fails("table", "runs")
 
 
 def test_training_that_cannot_learn_says_so(here, capsys, tiny_arguments, monkeypatch):
@@ -330,9 +343,10 @@ def test_a_bug_keeps_its_traceback(here, monkeypatch):
         (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
         (["nowhere", "episodes=3"], "unknown key 'episodes'; allowed: eval_episodes, device, seed"),
         (["nowhere", "eval_episodes=many"], "eval_episodes must be of type int, got 'many'"),
+        (["--video", "eval_episodes=2", "nowhere", "seed=many"], "seed must be of type int, got 'many'"),
         (["nowhere", "seed"], "seed must be of type int, got ''"),
     ],
-    ids=range(6),
+    ids=range(7),
 )
 def test_a_mistake_in_what_is_evaluated_is_said(fails, arguments, sentence):
     assert fails("eval", *arguments).startswith(sentence)

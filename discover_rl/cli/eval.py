@@ -27,13 +27,18 @@ def run(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(HELP, end="")
         return
-    arguments = sorted(arguments, key=lambda argument: argument.startswith("-"))  # the folder first
-    if not arguments or arguments[0].startswith("-"):
+    allowed = {"eval_episodes": int, "device": str, "seed": int}
+
+    def is_option(argument: str) -> bool:
+        key, equals, _ = argument.partition("=")
+        return argument.startswith("-") or (equals == "=" and key in (*allowed, "video"))
+
+    arguments = sorted(arguments, key=is_option)  # the folder first
+    if not arguments or is_option(arguments[0]):
         fail(f"give the folder of a run: {USAGE}")
     from discover_rl.evaluate import evaluate_run
 
     films = any(argument in ("--video", "video=true") for argument in arguments)
-    allowed = {"eval_episodes": int, "device": str, "seed": int}
     options: dict[str, Any] = {}
     for argument in arguments[1:]:
         if argument in ("--video", "video=true", "video=false"):

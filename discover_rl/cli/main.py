@@ -56,7 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Expected failures (bad input, a full disk, numbers that are not finite) end in one sentence on stderr and
     exit code 2; anything else is a bug and keeps its traceback.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, and not when Python ends, which would complain of a closed pipe
+    except BrokenPipeError as error:
+        if _is_read():  # another pipe: that to a process of ours
+            fail(sentence(error))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+    except ERRORS as error:
+        fail(sentence(error))
+    except KeyboardInterrupt:
+        fail("interrupted; the same command goes on from the last checkpoint", code=130)
+
+
+def _run(given: list[str]) -> None:
     if not given or given[0] in ("-h", "--help", "help"):
         print(HELP, end="")
         return
@@ -65,12 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from discover_rl.config import did_you_mean
 
         fail(f"unknown verb {verb!r}{did_you_mean(verb, VERBS)}; allowed: {', '.join(VERBS)}")
+    # imported only now: a verb costs what it needs, and --help costs nothing
+    import_module(f"discover_rl.cli.{verb.replace('-', '_')}").run(rest)
+
+
+def _is_read() -> bool:
+    """Whether somebody still reads what is printed."""
     try:
-        # imported only now: a verb costs what it needs, and --help costs nothing
-        import_module(f"discover_rl.cli.{verb.replace('-', '_')}").run(rest)
-    except BrokenPipeError:  # who reads has seen enough; or Python would complain once more when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except ERRORS as error:
-        fail(sentence(error))
-    except KeyboardInterrupt:
-        fail("interrupted; the same command goes on from the last checkpoint", code=130)
+        print(flush=True)
+    except BrokenPipeError:
+        return False
+    return True
