@@ -4,6 +4,7 @@
 
 import copy
 import os
+import threading
 
 import mujoco
 import numpy as np
@@ -17,6 +18,31 @@ STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS
 
 def _say_nothing(message: str) -> None:
     """In place of MuJoCo's warnings, one a diverging world, which fill the screen and a file in the working folder."""
+
+
+class _Quiet:
+    """Silences MuJoCo's warnings while steppers step, in any thread, unless the user has said what takes them.
+
+    What takes them is one for the whole process: the first stepper sets it, the last takes it away.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._stepping = threading.Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._stepping += 1
+            if mujoco.get_mju_user_warning() is None:
+                mujoco.set_mju_user_warning(_say_nothing)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._stepping -= 1
+            if not self._stepping and mujoco.get_mju_user_warning() is _say_nothing:
+                mujoco.set_mju_user_warning(None)
+
+
+_QUIET = _Quiet()
 
 
 class NativeStepper:
@@ -56,9 +82,7 @@ class NativeStepper:
     def step(self) -> None:
         """Advance every world by one environment step under its controls."""
         controls = self.control.double().numpy()[:, None]
-        theirs = mujoco.get_mju_user_warning()
-        mujoco.set_mju_user_warning(_say_nothing)
-        try:
+        with _QUIET:
             self._rollout.rollout(
                 self.model,
                 self._datas,
@@ -68,8 +92,6 @@ class NativeStepper:
                 state=self._trace,
                 skip_checks=False,
             )
-        finally:
-            mujoco.set_mju_user_warning(theirs)
         self._state[:] = self._trace[:, -1]
         self._show()
 

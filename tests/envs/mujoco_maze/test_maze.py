@@ -6,6 +6,7 @@ import mujoco
 import pytest
 import torch
 
+from discover_envs.mujoco_maze import native
 from discover_envs.mujoco_maze.ant import ANT, AntMaze, AntMazeConfig
 from discover_envs.mujoco_maze.arm import ArmPush, ArmPushConfig
 from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConfig
@@ -111,6 +112,27 @@ def test_a_diverged_world_is_cut_counted_and_spoils_no_other(what, tmp_path, mon
     maze.reset(step.truncated)
     assert maze.step(action).observation.isfinite().all()
     assert capfd.readouterr().err == "" and list(tmp_path.iterdir()) == []  # it is counted; MuJoCo says no more
+
+
+def test_warnings_still_go_where_the_user_wants_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    maze, said = make(AntMaze), []
+    takes = said.append
+    mujoco.set_mju_user_warning(takes)
+    try:
+        maze._stepper._state[2, 1] = math.nan
+        maze.step(actions(maze, 1)[0])
+        assert said and mujoco.get_mju_user_warning() is takes
+    finally:
+        mujoco.set_mju_user_warning(None)
+
+
+def test_mujoco_is_silent_until_the_last_stepper_has_stepped():
+    with native._QUIET:
+        with native._QUIET:  # as in another thread
+            pass
+        assert mujoco.get_mju_user_warning() is native._say_nothing
+    assert mujoco.get_mju_user_warning() is None
 
 
 def test_a_body_on_a_wall_or_outside_is_cut():
