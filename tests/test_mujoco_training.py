@@ -198,7 +198,12 @@ def test_what_mujoco_gl_switches_off_is_said(run_dir, monkeypatch):
     monkeypatch.setattr(camera, "gl_context", lambda: None)
     monkeypatch.setattr(camera.mujoco, "Renderer", fails_to_draw)
     said = record(run_dir, "cpu", 0).sentence
-    assert said == "MUJOCO_GL=disabled cannot draw here: no library; unset MUJOCO_GL, or set it to egl"
+    assert said.startswith(
+        "MUJOCO_GL=disabled cannot draw 800 x 800 pixels: no library; unset MUJOCO_GL, set it to egl"
+    )
+    monkeypatch.delenv("MUJOCO_GL")
+    said = record(run_dir, "cpu", 0).sentence
+    assert said == "this machine cannot draw 800 x 800 pixels: no library; take a smaller frame"
 
 
 def fails_to_draw(*_):

@@ -3,6 +3,7 @@
 # (mujoco's classes come from a C extension, whose names Pyright does not see)
 
 import contextlib
+import copy
 import functools
 import importlib
 import os
@@ -29,13 +30,14 @@ class Camera:
         height: Pixels.
 
     Raises:
-        RuntimeError: If this machine has no way to draw without a screen, or not what ``MUJOCO_GL`` names.
+        RuntimeError: If this machine has no way to draw without a screen, or not what ``MUJOCO_GL`` names, or no room
+            for so many pixels.
     """
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
         self.size = (width, height)
-        buffer = model.vis.global_
-        buffer.offwidth, buffer.offheight = max(buffer.offwidth, width), max(buffer.offheight, height)
+        model = copy.copy(model)  # its buffer is sized for these frames alone
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         self._model, self._data = model, mujoco.MjData(model)
         self._target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, TARGET)
         _load_triton()
@@ -44,7 +46,10 @@ class Camera:
         try:
             self._renderer = mujoco.Renderer(model, height, width)
         except (mujoco.FatalError, RuntimeError) as error:
-            raise RuntimeError(f"{_chosen()} cannot draw here: {error}; unset MUJOCO_GL, or set it to egl") from error
+            who, other = (_chosen(), "unset MUJOCO_GL, set it to egl, or ") if _chosen() else ("this machine", "")
+            raise RuntimeError(
+                f"{who} cannot draw {width} x {height} pixels: {error}; {other}take a smaller frame"
+            ) from error
         finally:
             mujoco_renderer.gl_context.GLContext = theirs
         self._view = mujoco.MjvCamera()
@@ -76,7 +81,9 @@ def _load_triton() -> None:
 
 
 def _chosen() -> str:
-    return f"MUJOCO_GL={os.environ.get('MUJOCO_GL', '')}"
+    """The user's choice as the user wrote it; empty if there is none."""
+    backend = os.environ.get("MUJOCO_GL")
+    return f"MUJOCO_GL={backend}" if backend else ""
 
 
 @functools.cache

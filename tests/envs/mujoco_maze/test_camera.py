@@ -3,8 +3,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from discover_envs.mujoco_maze.camera import gl_context
+from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConfig
 from discover_rl.gym import GoalEnv
 
 
@@ -36,6 +38,18 @@ def test_a_frame_may_be_large():
     frame = env.render()
     env.close()
     assert frame is not None and frame.shape == (64, 1400, 3)
+
+
+def test_a_frame_that_is_too_large_is_said_and_spoils_no_other():
+    try:
+        gl_context()
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    maze = PointMazeMujoco(PointMazeMujocoConfig(num_threads=1), 1, torch.device("cpu"), 0)
+    with pytest.raises(RuntimeError, match=r"cannot draw 100000 x 16 pixels: .*take a smaller frame"):
+        maze.render(0, maze.targets()[0], 100_000, 16)
+    assert maze.render(0, maze.targets()[0], 32, 16).shape == (16, 32, 3)
+    maze.close()
 
 
 def test_a_wrong_mujoco_gl_is_named():
