@@ -19,6 +19,7 @@ from discover_rl.goals import PlainView
 from discover_rl.record import record
 from discover_rl.replay import Batch
 from discover_rl.report import read_metrics
+from discover_rl.report.episode import path_figure
 from discover_rl.train import Trainer, train
 
 CPU = torch.device("cpu")
@@ -173,6 +174,13 @@ def test_paths_show_the_targets_of_their_episodes(tiny, tmp_path, monkeypatch):
     assert [line.get_label() for line in fixed] == ["target"] and len(fixed[0].get_xydata()) == 1
     assert [line.get_label() for line in drawn] == ["targets"] and len(drawn[0].get_xydata()) > 1
     assert [figure.axes[0].get_xlabel() for figure in figures] == ["x [m]"] * 2
+
+
+def test_a_target_that_was_drawn_for_all_episodes_is_shown():
+    env = PointMazeMujoco(dataclasses.replace(point(), random_targets=True), 1, CPU, 0)
+    figure = path_figure(env, np.zeros((2, 3, 2)), np.ones((2, 2)), 0, "")
+    (star,) = [line for line in figure.axes[0].lines if line.get_label() == "target"]
+    assert np.array_equal(star.get_xydata(), [[1, 1]])
 
 
 def test_without_a_way_to_draw_there_is_the_picture_and_a_sentence(run_dir, monkeypatch):

@@ -47,8 +47,9 @@ def path_figure(
         draw(axes)
     else:
         axes.set_aspect("equal")
-    if draw is None or len(own) > 1:  # what it draws is the one target of all episodes
-        for line in [line for line in axes.lines if line.get_label() in ("target", "_target")]:
+    drawn = [line for line in axes.lines if line.get_label() in ("target", "_target")]
+    if not drawn or len(own) > 1:  # what it draws is the one target of all episodes
+        for line in drawn:
             line.remove()
         axes.plot(*own.T, "*", color="tab:red", markersize=12, label="target" if len(own) == 1 else "targets")
     for index, path in enumerate(paths):
