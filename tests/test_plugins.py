@@ -1,6 +1,7 @@
 """Plug-ins of one's own from the command line: goal spaces, selectors, environments in a file beside the run."""
 
 import sys
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,19 @@ def test_mistakes_are_said(here, fails, tiny_arguments, arguments, sentence):
     arguments = [argument.replace("MODULE", here) for argument in arguments]
     assert sentence.replace("MODULE", here) in fails("train", *tiny_arguments, *arguments)
     assert not Path("runs").exists()
+
+
+def test_why_an_installed_plugin_cannot_be_loaded_is_the_last_sentence(here, capsys, tiny_arguments, monkeypatch):
+    broken = EntryPoint("mine", "nowhere:Mine", "discover_rl.selectors")
+    monkeypatch.setattr(
+        "discover_rl.config.plugins.entry_points",
+        lambda group: [*entry_points(group=group), *[broken] * (group == broken.group)],
+    )
+    with pytest.raises(SystemExit):
+        main(["train", *tiny_arguments, "selector=mine"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("discover-rl: selector=mine: the plug-in 'mine' (nowhere:Mine)")
+    assert said.endswith("could not be loaded: No module named 'nowhere'")
 
 
 def test_a_goal_space_given_as_an_object_is_kept_by_its_settings(tiny, tmp_path):

@@ -4,6 +4,7 @@ Copies of the environment step in Gymnasium's own vector environments on the CPU
 of its own; tensors go to and from the learner's device. Nothing of this can be captured in a CUDA graph.
 """
 
+import os
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -223,7 +224,7 @@ def find(env_id: str) -> Any:  # noqa: ANN401 - an EnvSpec or a class
     """The specification of a registered id, or the class that a path leads to.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If there is none, or a package that may have it cannot be imported.
     """
     if not env_id:
         raise ValueError("env.id is empty; give the id of a Gymnasium environment, e.g. env.id=FetchReach-v4")
@@ -241,6 +242,12 @@ def find(env_id: str) -> Any:  # noqa: ANN401 - an EnvSpec or a class
                 import_module(package)
             except ImportError:
                 continue
+            except Exception as error:  # MuJoCo's import raises many things
+                chosen = os.environ.get("MUJOCO_GL")
+                hint = f"; MUJOCO_GL={chosen} may not work on this machine: unset it, or set egl or osmesa"
+                raise ValueError(
+                    f"{package}, which may have {name!r}, could not be imported: {error}{hint if chosen else ''}"
+                ) from error
         if name in gymnasium.registry:
             return gymnasium.spec(name)
     raise ValueError(

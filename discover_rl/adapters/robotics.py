@@ -3,7 +3,6 @@
 import sys
 from types import SimpleNamespace
 
-import mujoco
 import numpy as np
 
 
@@ -15,8 +14,12 @@ def repair() -> None:
     package has not been imported, or the comparison holds.
     """
     module = sys.modules.get("gymnasium_robotics.utils.mujoco_utils")
+    if module is None:
+        return
+    import mujoco  # which environments without it do without: its import fails where MUJOCO_GL is wrong
+
     joints = mujoco.mjtJoint  # type: ignore[attr-defined]
-    if module is None or np.int32(int(joints.mjJNT_HINGE)) in (joints.mjJNT_HINGE,):
+    if np.int32(int(joints.mjJNT_HINGE)) in (joints.mjJNT_HINGE,):
         return
     numbers = {name: int(getattr(joints, name)) for name in dir(joints) if name.startswith("mjJNT_")}
     names = {name: getattr(mujoco, name) for name in dir(mujoco)}

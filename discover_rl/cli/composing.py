@@ -235,14 +235,29 @@ def _check_value(argument: str) -> None:
 
 
 def _check_option(argument: str) -> None:
-    from discover_rl.config import did_you_mean, is_dotted_path
+    from discover_rl.config import did_you_mean, is_dotted_path, plugin_names
 
     group, _, name = argument.partition("=")
     if not _is_group(argument) or not name or is_dotted_path(name):
         return
     allowed = _options(group.removeprefix("+"))
-    if name not in allowed:
-        raise ValueError(f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
+    if name in allowed:
+        return
+    if group in PLUGIN_GROUPS and name in plugin_names(PLUGIN_GROUPS[group]):
+        raise ValueError(f"{group}={name}: {_why_not_loaded(group, name)}")
+    raise ValueError(f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
+
+
+def _why_not_loaded(group: str, name: str) -> str:
+    """What goes wrong with a plug-in that ``register_schemas`` has left out."""
+    from discover_rl.config import schema_node
+    from discover_rl.run_folder import SCHEMAS
+
+    try:
+        schema_node(SCHEMAS[group](name), name)
+    except ValueError as error:
+        return str(error)
+    return "it could not be loaded at first, now it can; try again"
 
 
 def _options(group: str) -> list[str]:
@@ -306,8 +321,8 @@ def _first_sentence(error: BaseException) -> str:
             f"{group}={name} sets {key}, which your choice of {part} does not have; leave {group}= or {part}= out, "
             f"or take another {group}{others}"
         )
-    if found := re.match(r"In '(\w+)/(.*)': Could not load '\w+/\w+_schema'", message):
-        return f"{found[1]}={found[2]} needs a plug-in that could not be loaded, see the warning"
+    if found := re.match(r"In '(\w+)/(.*)': Could not load '\w+/(\w+)_schema'", message):
+        return f"{found[1]}={found[2]}: {_why_not_loaded(found[1], found[3])}"
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     return "; ".join(line for line in lines if not line.startswith("Config search path")) or type(error).__name__
 

@@ -219,6 +219,16 @@ def test_without_goals_it_says_what_is_missing():
         make_environment(corridor(), 2, CPU, 0, BoxGoals([0], 0.2))
 
 
+def test_a_package_that_mujoco_gl_keeps_from_being_imported_is_said(monkeypatch):
+    def fails(package):
+        raise AttributeError(f"{package}: no glGetError")
+
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr("discover_rl.adapters.gymnasium_env.import_module", fails)
+    with pytest.raises(ValueError, match="could not be imported: gymnasium_robotics: no glGetError; MUJOCO_GL=osmesa"):
+        make_one(GymnasiumConfig(id="NoSuch-v0"))
+
+
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [

@@ -59,3 +59,13 @@ def test_a_wrong_mujoco_gl_is_named():
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert "ImportError: MUJOCO_GL=foo does not work on this machine (" in ended.stderr
     assert ended.stderr.strip().endswith("unset it, or set egl, osmesa or disable")
+
+
+def test_the_reason_comes_last_and_what_needs_no_mujoco_is_loaded():
+    command = [sys.executable, "-m", "discover_rl", "train", "env=ant_maze/plain", "--cfg", "job"]
+    environment = {**os.environ, "MUJOCO_GL": "foo"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    *warnings, sentence = ended.stderr.splitlines()
+    assert ended.returncode == 2 and sentence.startswith("discover-rl: env=ant_maze/plain: the plug-in 'ant_maze' (")
+    assert "MUJOCO_GL=foo does not work on this machine (" in sentence
+    assert not any("'gymnasium'" in warning for warning in warnings)
