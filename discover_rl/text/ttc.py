@@ -415,6 +415,8 @@ def choose_folder(config: TTCConfig) -> tuple[Path, bool]:
         if {key: value for key, value in before.items() if key not in FREE_KEYS} != own:
             continue
         if not (run_dir / CHECKPOINT).is_file():
+            if (run_dir / MODEL).exists():
+                continue  # trained to the end, its checkpoint deleted: not to be written over
             return run_dir, False
         if load_note(run_dir / CHECKPOINT)["steps"] < config.steps:
             return run_dir, True

@@ -1,3 +1,6 @@
+import dataclasses
+import json
+
 import pytest
 import torch
 
@@ -10,7 +13,7 @@ from discover_rl.text.models import load_embedder, load_language_model
 from discover_rl.text.policy import Policy
 from discover_rl.text.rewards import Verified
 from discover_rl.text.tasks import Task, write_records
-from discover_rl.text.ttc import TextTrainer, add_lora, choose_folder
+from discover_rl.text.ttc import CONFIG, MODEL, TextTrainer, add_lora, choose_folder
 from discover_rl.text.ttc_config import TTCConfig
 
 CPU = torch.device("cpu")
@@ -241,6 +244,12 @@ def test_a_finished_run_is_left_alone_and_settings_tell_runs_apart(tmp_path, mon
     one, other = config(model="m"), config(model="m", lr=0.5)
     assert choose_folder(one)[0] != choose_folder(other)[0]
     assert choose_folder(one)[0] == choose_folder(config(model="m", steps=99, eval_interval=3))[0]
+    run_dir, _ = choose_folder(one)
+    run_dir.mkdir(parents=True)
+    (run_dir / CONFIG).write_text(json.dumps(dataclasses.asdict(one)))
+    assert choose_folder(one) == (run_dir, False)  # killed before its first checkpoint
+    (run_dir / MODEL).mkdir()
+    assert choose_folder(one) == (run_dir.with_name(f"{run_dir.name}-2"), False)  # its checkpoint was deleted
 
 
 # -- embeddings by a model -----------------------------------------------------------------------------------
