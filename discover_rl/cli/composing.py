@@ -109,7 +109,7 @@ def split_options(arguments: Sequence[str]) -> tuple[list[str], list[str], bool,
     Raises:
         ValueError: If an option is unknown, or its value is not allowed.
     """
-    from hydra._internal.utils import get_args_parser
+    from hydra._internal.utils import get_args_parser  # private, but the only list of its options
 
     def error(message: str) -> NoReturn:
         raise ValueError(f"train: {message}; options: -m, --cfg job, --from RUN_DIR, --help")

@@ -10,13 +10,18 @@ from discover_envs.mujoco_maze.point import PointMazeMujoco, PointMazeMujocoConf
 from discover_rl.gym import GoalEnv
 
 
-def test_torch_can_still_import_triton_after_the_first_picture():
-    """As PyTorch does at the first optimizer; in a process of its own, for it would kill this one."""
-    pytest.importorskip("triton")
+@pytest.fixture
+def drawing():
+    """Where a machine cannot draw there is nothing to see."""
     try:
         gl_context()
     except RuntimeError as error:
         pytest.skip(str(error))
+
+
+def test_torch_can_still_import_triton_after_the_first_picture(drawing):
+    """As PyTorch does at the first optimizer; in a process of its own, for it would kill this one."""
+    pytest.importorskip("triton")
     code = """
 import gymnasium
 env = gymnasium.make("discover_envs:Discover/PointMazeMujoco_UMaze-v0", render_mode="rgb_array", width=32, height=32)
@@ -28,11 +33,7 @@ import triton._C.libtriton
     subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
 
 
-def test_a_frame_may_be_large():
-    try:
-        gl_context()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+def test_a_frame_may_be_large(drawing):
     env = GoalEnv("point_maze_mujoco", render_mode="rgb_array", width=1400, height=64)
     env.reset(seed=0)
     frame = env.render()
@@ -40,11 +41,7 @@ def test_a_frame_may_be_large():
     assert frame is not None and frame.shape == (64, 1400, 3)
 
 
-def test_a_frame_that_is_too_large_is_said_and_spoils_no_other():
-    try:
-        gl_context()
-    except RuntimeError as error:
-        pytest.skip(str(error))
+def test_a_frame_that_is_too_large_is_said_and_spoils_no_other(drawing):
     maze = PointMazeMujoco(PointMazeMujocoConfig(num_threads=1), 1, torch.device("cpu"), 0)
     with pytest.raises(RuntimeError, match=r"cannot draw 100000 x 16 pixels: .*take a smaller frame"):
         maze.render(0, maze.targets()[0], 100_000, 16)
