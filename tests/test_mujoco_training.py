@@ -167,13 +167,14 @@ def test_paths_show_the_targets_of_their_episodes(tiny, tmp_path, monkeypatch):
     figures = []
     monkeypatch.setattr("discover_rl.record.save_figure", lambda figure, _: figures.append(figure))
     monkeypatch.setattr("discover_rl.record.write_video", lambda *_: None)
-    for name, config in (("fixed", point()), ("drawn", dataclasses.replace(point(), random_targets=True))):
-        train(tiny(1, env=config), tmp_path / name)
+    for name, changes in (("fixed", {}), ("drawn", {"random_targets": True}), ("noisy", {"target_noise": 0.1})):
+        train(tiny(1, env=dataclasses.replace(point(), **changes)), tmp_path / name)
         record(tmp_path / name, "cpu", 0)
-    fixed, drawn = ([line for line in figure.axes[0].lines if line.get_marker() == "*"] for figure in figures)
+    fixed, drawn, noisy = ([line for line in figure.axes[0].lines if line.get_marker() == "*"] for figure in figures)
     assert [line.get_label() for line in fixed] == ["target"] and len(fixed[0].get_xydata()) == 1
-    assert [line.get_label() for line in drawn] == ["targets"] and len(drawn[0].get_xydata()) > 1
-    assert [figure.axes[0].get_xlabel() for figure in figures] == ["x [m]"] * 2
+    for lines in (drawn, noisy):
+        assert [line.get_label() for line in lines] == ["targets"] and len(lines[0].get_xydata()) > 1
+    assert [figure.axes[0].get_xlabel() for figure in figures] == ["x [m]"] * 3
 
 
 def test_a_target_that_was_drawn_for_all_episodes_is_shown():
