@@ -6,14 +6,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 from nbclient import NotebookClient
 
 from discover_rl.cli import main
 from discover_rl.run_folder import load_config
+from discover_rl.selectors import Candidates, Estimate
 
 ROOT = Path(__file__).parent.parent
 SECTION = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own task in 40 lines")[1].split("\n## ")[0]
 CODE, COMMANDS = (re.search(rf"```{kind}\n(.*?)```", SECTION, re.DOTALL) for kind in ("python", "bash"))
+SELECTOR = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)[1]
 SMALL = ["num_timesteps=1500", "num_envs=6", "learning_starts=360", "gradient_steps=4", "eval_episodes=3"]
 
 
@@ -45,6 +48,20 @@ def test_the_commands_of_the_readme_run_in_a_folder_with_nothing_but_the_file(he
     configs = [load_config(path) for path in sorted((here / "runs").iterdir())]
     assert sorted(config.selector.name for config in configs) == ["discover", "her", "mega"]
     assert {(config.env.id, config.goal_space.name) for config in configs} == {("my_task:TwoRooms", "my_task:Place")}
+
+
+def test_the_selector_of_the_readme_chooses_goals_about_so_far_away_and_trains(here, capsys):
+    (here / "my_selector.py").write_text(SELECTOR)
+    command = next(part.split()[1:] for part in re.findall(r"`([^`]*)`", SECTION) if "selector.steps=30" in part)
+    main([*command, *SMALL, "run_dir=run"])
+    assert "success on the target: " in capsys.readouterr().out
+    selector = load_config(here / "run").selector
+    assert (selector.name, selector.steps) == ("my_selector:AboutSteps", 30)
+    away = torch.arange(100.0)
+    candidates = Candidates(torch.zeros(100, 2), torch.ones(100, dtype=torch.bool), Estimate(-away, away))
+    module = sys.modules.pop("my_selector")
+    choice = module.AboutSteps(steps=42).select(None, candidates, 1, torch.Generator())
+    assert choice.index.tolist() == [42]
 
 
 def test_the_notebook_runs_from_the_first_cell_to_the_last(monkeypatch):

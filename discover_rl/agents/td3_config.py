@@ -52,6 +52,9 @@ class TD3Config:
             back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
         hindsight_slack: Factor on those k steps, at least 1. Above 1 the bound still shows the way where nothing is
             known yet, and leaves room below γ^k for what goes wrong on other attempts at the same way, such as a fall.
+        hindsight_confidence: Share of that bound that counts, in (0, 1]: the probability with which what came to the
+            goal once is taken to come there again. Like the slack it leaves room for what goes wrong, but as much for
+            near goals as for far ones, where a factor on the steps leaves nothing of the bound.
         relative_gradients: Whether errors and gains count relative to Q where it is small. Q is the softplus of a
             critic's output z, whose slope is about Q there; the gradient of the squared error, (Q - y) dQ/dz, and what
             the actor ascends, dQ/dz dz/da, have it as a factor, so that far goals, Q = γ^d, hardly count beside near
@@ -82,6 +85,7 @@ class TD3Config:
     goal_is_terminal: bool = True
     hindsight_bound: bool = True
     hindsight_slack: float = 1.0
+    hindsight_confidence: float = 1.0
     relative_gradients: bool = False
     fused: bool = True
 
@@ -105,6 +109,8 @@ class TD3Config:
                 raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")
         if not self.hindsight_slack >= 1:
             raise ValueError(f"agent.hindsight_slack must be at least 1, got {self.hindsight_slack}")
+        if not 0 < self.hindsight_confidence <= 1:
+            raise ValueError(f"agent.hindsight_confidence must lie in (0, 1], got {self.hindsight_confidence}")
         amounts = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
         for key in (*amounts, "saturation_penalty"):
             if getattr(self, key) < 0:

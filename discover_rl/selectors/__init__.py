@@ -4,7 +4,8 @@ from discover_rl.selectors.alpha import adapt_alpha
 from discover_rl.selectors.candidates import Candidates, Choice, Estimate, Plan, Selector, SelectorState
 from discover_rl.selectors.density import Mega, Omega, Uniform
 from discover_rl.selectors.discover import AchievabilityNovelty, Discover
-from discover_rl.selectors.simple import HER, Oracle, Random
+from discover_rl.selectors.score import pick
+from discover_rl.selectors.simple import HER, Oracle, Random, Stateless
 
 SELECTORS: dict[str, type] = {
     "discover": Discover,
@@ -33,6 +34,8 @@ __all__ = [
     "Random",
     "Selector",
     "SelectorState",
+    "Stateless",
     "Uniform",
     "adapt_alpha",
+    "pick",
 ]

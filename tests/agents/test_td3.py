@@ -716,6 +716,8 @@ def test_loading_into_another_shape_says_which_tensor_and_what_to_do():
         ({"target_noise_clip": -0.1}, "agent.target_noise_clip must not be negative"),
         ({"actor_noise": -0.1}, "agent.actor_noise must not be negative"),
         ({"hindsight_slack": 0.5}, "agent.hindsight_slack must be at least 1, got 0.5"),
+        ({"hindsight_confidence": 0.0}, r"agent.hindsight_confidence must lie in \(0, 1\], got 0.0"),
+        ({"hindsight_confidence": 1.5}, r"agent.hindsight_confidence must lie in \(0, 1\], got 1.5"),
         ({"exploration_noise": -0.1}, "agent.exploration_noise must not be negative"),
         ({"exploration_noise_clip": -0.1}, "agent.exploration_noise_clip must not be negative"),
     ],

@@ -119,6 +119,9 @@ def test_known_steps_to_the_goal_bound_the_target_from_below():
     assert prepared(batches, bounded=False).lower.eq(-torch.inf).all()
     slack = prepared(batches, {"hindsight_slack": 1.5}).lower
     torch.testing.assert_close(slack[known], 0.9 ** (1.5 * batches.steps_to_goal[known]))
+    both = prepared(batches, {"hindsight_slack": 1.5, "hindsight_confidence": 0.6}).lower
+    torch.testing.assert_close(both, 0.6 * slack)
+    assert not both[~known].any()
 
 
 @pytest.mark.parametrize("name", ["target_noise", "actor_noise"])

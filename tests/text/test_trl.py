@@ -1,3 +1,5 @@
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,6 +83,19 @@ def test_grpo_trains_on_what_the_curriculum_chooses(adapter, grpo):
     assert 3 <= int((one.curriculum.belief.attempted > 0).sum()) <= 6
     assert len(one.curriculum.open) == one.curriculum.number - 3
     assert [row for row in trainer.state.log_history if "reward" in row]
+
+
+def test_the_snippet_of_the_readme_trains(tiny_folder, tmp_path, corpus, targets, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (code,) = (part for part in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "GRPOConfig" in part)
+    small = "max_steps=1, use_cpu=True, bf16=False, max_completion_length=2, report_to=[], disable_tqdm=True"
+    for old, new in (("HuggingFaceTB/SmolLM2-135M-Instruct", str(tiny_folder)), ("max_steps=100", small)):
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    names: dict[str, Any] = {"curriculum": TextCurriculum(corpus, targets)}
+    exec(code, names)  # noqa: S102 - the README's own
+    assert int(names["curriculum"].belief.attempted.sum()) == 8 * 8
 
 
 def test_another_batch_size_is_said(adapter, grpo):
