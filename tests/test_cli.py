@@ -197,8 +197,14 @@ def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_ar
             "seed 2",
             "a larger agent.gamma",
         ),
+        (
+            ["agent.hindsight_slack=4", "agent.target_critics=1", "agent.relative_gradients=true", "agent.n_steps=3"],
+            {2: (110.0, 0.6)},
+            "seed 2",
+            "agent.hindsight_slack=1 agent.hindsight_confidence=0.5 or a larger agent.gamma",
+        ),
     ],
-    ids=["defaults", "one critic", "one seed"],
+    ids=["defaults", "one critic", "one seed", "slack"],
 )
 def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeypatch, settings, held, whose, remedies):
     """What the hint looks at is tested in tests/report/test_hints.py."""

@@ -179,6 +179,8 @@ def _print_hint(run_dir: Path, config: "TrainConfig", horizon: float | None) -> 
         remedies.insert(0, "agent.target_critics=1")
     if getattr(config.agent, "n_steps", 2) == 1:
         remedies.insert(0, "agent.n_steps=5")
+    if getattr(config.agent, "hindsight_slack", 1) > 1:
+        remedies.insert(0, "agent.hindsight_slack=1 agent.hindsight_confidence=0.5")
     print(
         f"hint: {whose}: {achieved:.0%} of the chosen goals are achieved, but held for {steps:.0f} steps away on "
         f"average, and from {horizon:.0f} on values tell no difference: what lies beyond looks neither near nor novel. "

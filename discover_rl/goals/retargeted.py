@@ -127,7 +127,8 @@ class Retargeted:
     def reset(self, mask: Bool[Tensor, "env"] | None = None) -> Float[Tensor, "env obs"]:
         """See ``Environment``."""
         observation = self._begin(mask)
-        for _ in range(0 if self.capturable else REDRAWS):
+        asks = not (self.capturable or (self.device.type == "cuda" and torch.cuda.is_current_stream_capturing()))
+        for _ in range(REDRAWS if asks else 0):
             solved = self.goal_space.success(self.goal_space.achieved(observation), self._targets)
             solved = solved if mask is None else solved & mask
             if not bool(solved.any()):
