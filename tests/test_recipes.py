@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from discover_envs.point_maze import PointMazeConfig
 from discover_rl.build import make_environment, validate
 from discover_rl.cli.composing import recipes_dir, register_schemas
 from discover_rl.config import TrainConfig
@@ -48,6 +49,10 @@ def test_every_environment_composes_and_builds(name):
 def test_the_plain_environment_has_the_defaults_of_its_dataclass():
     config = composed("env=point_maze")
     assert config.env == type(config.env)()
+
+
+def test_without_a_choice_the_maze_is_the_same_on_the_command_line_and_in_python():
+    assert composed().env == PointMazeConfig()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

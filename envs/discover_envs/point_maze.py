@@ -33,7 +33,7 @@ class PointMazeConfig:
 
     name: str = "point_maze"
     """Name of the environment; leave it."""
-    layout: str = "serpentine"
+    layout: str = "u"
     """Name of a hand-drawn 2-D layout, path to a ``.npz`` or ``.txt`` file, ``generated``, or the rows of a maze in one
     text, a line each."""
     dim: int = 2

@@ -293,7 +293,7 @@ def test_draw(dim):
         ({"start_noise": 1.0}, "start_noise must be above 0 and below 1"),
         ({"success_radius": float("nan")}, "success_radius must be positive"),
         ({"layout": "serpentin"}, "did you mean 'serpentine'"),
-        ({"dim": 4}, "layout 'serpentine' is 2-D but dim is 4; .* set layout=generated"),
+        ({"dim": 4}, "layout 'u' is 2-D but dim is 4; .* set layout=generated"),
     ],
 )
 def test_config_rejects(settings, sentence):
