@@ -7,6 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from discover_envs.layout import PUBLISHED
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.build import make_environment, validate
 from discover_rl.cli.composing import recipes_dir, register_schemas
@@ -115,6 +116,7 @@ def test_the_mazes_of_the_tables(name, layout, num_timesteps, monkeypatch):
         assert (f"{config.env.dim}d", config.env.layout_seed) == (name, 0)
     monkeypatch.setenv("DISCOVER_LAYOUTS", "/elsewhere")
     if layout.endswith(".npz"):
+        assert layout in PUBLISHED  # or nobody is told of the variable
         assert composed(f"experiment=maze_{name}").env.layout == f"/elsewhere/{layout}"
 
 
