@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from discover_rl.build import make_agent, make_environment, make_selector, random_sources, validate
+from discover_rl.build import check_after_goal, make_agent, make_environment, make_selector, random_sources, validate
 from discover_rl.config import TrainConfig, pick_device
 from discover_rl.goals import Simulated, true_distance
 from discover_rl.nets import Captured, run_beside
@@ -49,6 +49,7 @@ class Algorithm:
             config.goal_space,
             config.target,
         )
+        check_after_goal(config, self.env)
         self.space = self.env.goal_space
         self.num_steps = self.env.max_episode_steps
         self.agent = make_agent(config.agent, self.env, self.num_runs, sources)

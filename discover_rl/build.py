@@ -18,7 +18,7 @@ from discover_rl.agents import (
     ZeroAgent,
     ZeroConfig,
 )
-from discover_rl.config import TrainConfig, load_plugin
+from discover_rl.config import AFTER_GOAL, TrainConfig, load_plugin
 from discover_rl.goals import Environment, PlainView, Retargeted, View, check_goal_space
 from discover_rl.selectors import Selector
 
@@ -211,6 +211,21 @@ def _check_view(view: object, env: Environment) -> None:
     width = sum(part.shape[-1] for part in seen.parts)
     if width != view.width:
         raise ValueError(f"{what} is said to be {view.width} columns wide, and has {width}; set its width to {width}")
+
+
+def check_after_goal(config: TrainConfig, env: Environment) -> None:
+    """Whether episodes can go on as configured once they have come to their goals.
+
+    Raises:
+        ValueError: If they are to explore where goals cannot be added.
+    """
+    space = env.goal_space
+    if config.after_goal == "explore" and not getattr(space, "additive", True):
+        allowed = ", ".join(name for name in AFTER_GOAL if name != "explore")
+        raise ValueError(
+            f"after_goal=explore adds goals to one another, and those of {type(space).__name__} cannot be added; "
+            f"allowed here: {allowed}"
+        )
 
 
 def validate(config: TrainConfig) -> None:

@@ -120,6 +120,18 @@ def test_a_mistake_in_what_is_trained_is_said_in_one_sentence(fails, here, argum
     assert list(here.glob("runs/*/*")) == []
 
 
+@pytest.mark.parametrize(("folder", "looked"), [(None, "layouts"), ("elsewhere", "elsewhere")])
+def test_a_published_layout_that_is_missing_is_said_with_the_variable_that_names_its_folder(
+    fails, here, monkeypatch, folder, looked
+):
+    monkeypatch.delenv("DISCOVER_LAYOUTS", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("DISCOVER_LAYOUTS", folder)
+    said = fails("train", "experiment=maze_2d")
+    assert f"layout file '{looked}/rand_2d_10h.npz' does not exist; copy rand_2d_10h.npz from the published" in said
+    assert said.endswith(f"variable DISCOVER_LAYOUTS, which is {'not set' if folder is None else repr(folder)}")
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [

@@ -17,6 +17,8 @@ from discover_rl.train import Trainer, train
 
 PLUGINS = '''
 from dataclasses import dataclass
+import gymnasium
+import numpy as np
 import torch
 from discover_rl.goals import Step
 from discover_rl.selectors import HER
@@ -72,6 +74,22 @@ class Line:
         self.place = self.place + self.step_size * action
         never = torch.zeros(self.num_envs, dtype=torch.bool)
         return Step(self.place, never, never)
+
+
+class Walk(gymnasium.Env):
+    """A plain Gymnasium environment."""
+
+    observation_space = gymnasium.spaces.Box(-5, 5, (2,))
+    action_space = gymnasium.spaces.Box(-1, 1, (2,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = self.np_random.uniform(-0.1, 0.1, 2)
+        return self.place.astype(np.float32), {}
+
+    def step(self, action):
+        self.place = np.clip(self.place + 0.5 * action, -5, 5)
+        return self.place.astype(np.float32), 0.0, False, False, {}
 
 
 class Nothing:
@@ -138,6 +156,33 @@ def test_an_environment_of_ones_own_trains(here, tiny_arguments):
 def test_several_in_one_sweep(here, tiny_arguments):
     main(["train", "-m", *tiny_arguments, "num_timesteps=48", f"selector={here}:Mine,her"])
     assert sorted(load_config(path).selector.name for path in Path("runs").iterdir()) == ["her", f"{here}:Mine"]
+
+
+@pytest.mark.parametrize("written", ["point_maze/open,MODULE:Walk", "choice(MODULE:Walk, point_maze/open)"])
+def test_a_plain_gymnasium_environment_and_one_of_ours_in_one_sweep(here, tiny_arguments, written):
+    envs = "env=" + written.replace("MODULE", here)
+    goals = [f"goal_space={here}:Right", "target=[2.0]"]
+    main(["train", "-m", *tiny_arguments, "num_timesteps=48", envs, *goals])
+    configs = [load_config(path).env for path in Path("runs").iterdir()]
+    assert {getattr(config, "id", config.name) for config in configs} == {"point_maze", f"{here}:Walk"}
+
+
+def test_what_does_not_fit_one_environment_of_a_sweep_is_said_with_its_name(here, fails, tiny_arguments):
+    rest = [argument for argument in tiny_arguments if not argument.startswith("env")]
+    sweep = ["train", "-m", *rest, f"env={here}:Walk,point_maze/open", "env.max_episode_steps=8"]
+    goals = [f"goal_space={here}:Right", "target=[2.0]"]
+    assert f"job env={here}:Walk: unknown key env.step_size; allowed under env" in fails(
+        *sweep, *goals, "env.step_size=0.3"
+    )
+    assert list(Path().glob("runs/*")) == []
+
+
+def test_a_job_that_fails_is_named_as_it_was_typed(here, capsys, tiny_arguments):
+    rest = [argument for argument in tiny_arguments if not argument.startswith("env")]
+    with pytest.raises(SystemExit):
+        main(["train", "-m", *rest, f"env={here}:Walk,point_maze/open", "env.max_episode_steps=8", "num_timesteps=48"])
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"env={here}:Walk" in said and f"{here}:Walk is no goal environment" in said
 
 
 def test_several_are_compared(here, tiny_arguments, monkeypatch):

@@ -7,6 +7,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from discover_envs.layout import PUBLISHED
+from discover_envs.point_maze import PointMazeConfig
 from discover_rl.build import make_environment, validate
 from discover_rl.cli.composing import recipes_dir, register_schemas
 from discover_rl.config import TrainConfig
@@ -48,6 +50,10 @@ def test_every_environment_composes_and_builds(name):
 def test_the_plain_environment_has_the_defaults_of_its_dataclass():
     config = composed("env=point_maze")
     assert config.env == type(config.env)()
+
+
+def test_without_a_choice_the_maze_is_the_same_on_the_command_line_and_in_python():
+    assert composed().env == PointMazeConfig()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -110,6 +116,7 @@ def test_the_mazes_of_the_tables(name, layout, num_timesteps, monkeypatch):
         assert (f"{config.env.dim}d", config.env.layout_seed) == (name, 0)
     monkeypatch.setenv("DISCOVER_LAYOUTS", "/elsewhere")
     if layout.endswith(".npz"):
+        assert layout in PUBLISHED  # or nobody is told of the variable
         assert composed(f"experiment=maze_{name}").env.layout == f"/elsewhere/{layout}"
 
 

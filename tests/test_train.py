@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from discover_envs.bit_flip import BitFlipConfig
+from discover_envs.grid_world import GridWorldConfig
 from discover_envs.point_maze import PointMazeConfig
 from discover_rl.agents import AGENT_CONFIGS, DQNConfig, RandomConfig, TD3Config, ZeroAgent, ZeroConfig
 from discover_rl.config import HindsightConfig
@@ -457,6 +458,13 @@ def test_an_episode_explores_in_all_directions_once_it_has_come_to_its_goal(tiny
     # each place for a tenth of the time
     changes = (goal[:, 1:] != goal[:, :-1]).any(2).any(0)
     assert changes.nonzero()[:, 0].tolist() == list(range(2, 38, 4))
+
+
+@pytest.mark.parametrize("env", [BitFlipConfig(num_bits=4, max_episode_steps=4), GridWorldConfig(max_episode_steps=8)])
+def test_goals_that_cannot_be_added_are_not_explored_from(tiny, env):
+    said = "after_goal=explore adds goals .* those of DiscreteGoals cannot be added; .*: random, policy, target, next"
+    with pytest.raises(ValueError, match=said):
+        Trainer(tiny(env=env, agent=DQNConfig(hidden_sizes=[4]), after_goal="explore"))
 
 
 def test_an_episode_out_of_patience_explores(tiny, walk):

@@ -38,7 +38,8 @@ def run(arguments: list[str]) -> None:
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
         fail(f"give an environment: {USAGE}; MODULE:ENV may be a name, as point_maze/u, or a Gymnasium id")
     register_schemas()
-    overrides = register_dotted_paths([*_choice(arguments[0]), *arguments[1:]])
+    overrides = [*_choice(arguments[0]), *arguments[1:]]
+    register_dotted_paths(overrides)
     check_overrides(overrides)
     config = composed(overrides)
     problems, discrete = _problems(config)

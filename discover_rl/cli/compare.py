@@ -63,7 +63,8 @@ def run(arguments: list[str]) -> None:
         several = len(plan.selectors)
         for number, cell in enumerate(plan.cells()):
             if number < several or number % several == 0:  # each task and each selector once
-                check_overrides(register_dotted_paths(cell.overrides))
+                register_dotted_paths(cell.overrides)
+                check_overrides(list(cell.overrides))
         save_plan(folder, plan)
 
     def tables() -> None:

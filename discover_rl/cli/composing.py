@@ -60,34 +60,49 @@ def register_schemas() -> None:
                 store.store(group=group, name=name, node=node)
 
 
-def register_dotted_paths(arguments: Sequence[str]) -> list[str]:
+def register_dotted_paths(arguments: Sequence[str]) -> None:
     """Make plug-ins known to Hydra that arguments name by a path, ``selector=package.module:Class``.
 
     Args:
-        arguments: The arguments; in a sweep an argument may name several, separated by commas.
-
-    Returns:
-        The arguments, where an environment that is a plain Gymnasium one is named as Hydra knows it.
+        arguments: The arguments; in a sweep an argument may name several, plain Gymnasium environments among them.
 
     Raises:
         ValueError: If a path leads nowhere, or to something else.
     """
     from hydra.core.config_store import ConfigStore
 
-    from discover_rl.config import is_dotted_path, schema_node
+    from discover_rl.config import is_dotted_path
+
+    for argument in arguments:
+        group, equals, _ = argument.partition("=")
+        if group not in PLUGIN_GROUPS or not equals:
+            continue
+        for path in filter(is_dotted_path, _options_named(argument)):
+            ConfigStore.instance().store(group=group, name=path, node=_node_at(group, path))
+
+
+def _options_named(argument: str) -> list[str]:
+    """The values of ``GROUP=OPTION``: several where it is a sweep over them."""
+    override = read_override(argument)
+    if override.is_sweep_override() and override.is_discrete_sweep():
+        return _swept_values(override)
+    return [argument.partition("=")[2]]
+
+
+def _swept_values(override: "Override") -> list[str]:
+    return [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
+
+
+def _node_at(group: str, path: str) -> "DictConfig":
+    """The settings of what a path leads to; a plain Gymnasium environment has those of the adapter, and its path."""
+    from discover_rl.config import schema_node
     from discover_rl.run_folder import SCHEMAS
 
-    given = []
-    for argument in arguments:
-        group, _, names = argument.partition("=")
-        paths = [name for name in names.split(",") if is_dotted_path(name)] if group in PLUGIN_GROUPS else []
-        if group == "env" and names in paths and _is_gymnasium(names):
-            given += ["env=gymnasium", f"env.id={names}"]
-            continue
-        for path in paths:
-            ConfigStore.instance().store(group=group, name=path, node=schema_node(SCHEMAS[group](path), path))
-        given.append(argument)
-    return given
+    if group != "env" or not _is_gymnasium(path):
+        return schema_node(SCHEMAS[group](path), path)
+    node = schema_node(SCHEMAS["env"]("gymnasium"), "gymnasium")
+    node.id = path
+    return node
 
 
 def _is_gymnasium(path: str) -> bool:
@@ -175,8 +190,7 @@ def _jobs(arguments: list[str]) -> Iterator[tuple[str, list[str]]]:
         if override is None or not override.is_sweep_override():
             fixed.append(argument)
         elif override.is_discrete_sweep():
-            names = (value.replace("\\:", ":") for value in override.sweep_string_iterator())
-            swept.append([f"{override.get_key_element()}={name}" for name in names])
+            swept.append([f"{override.get_key_element()}={name}" for name in _swept_values(override)])
     jobs = ((" ".join(values), [*fixed, *values]) for values in itertools.product(*swept))
     # another sweeper chooses by itself what of the product it tries
     return itertools.islice(jobs, 1 if any(argument.startswith("hydra/sweeper") for argument in arguments) else None)
@@ -334,6 +348,6 @@ def composed(overrides: Sequence[str]) -> "TrainConfig":
     from discover_rl.run_folder import config_from_node
 
     register_schemas()
-    overrides = register_dotted_paths(overrides)
+    register_dotted_paths(overrides)
     with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
-        return config_from_node(compose("train", overrides))
+        return config_from_node(compose("train", list(overrides)))

@@ -34,7 +34,7 @@ def run(arguments: list[str]) -> None:
         _repeat(arguments)
         return
     options, overrides, sweep, composes = split_options(arguments)
-    overrides = register_dotted_paths(overrides)
+    register_dotted_paths(overrides)
     if composes:
         check_jobs(overrides, sweep)
     failure: list[str] = []
@@ -48,7 +48,8 @@ def run(arguments: list[str]) -> None:
                 os.chdir(hydra_config.runtime.cwd)
             return _train(config_from_node(config), label)
         except ERRORS as error:  # Hydra would print its own traceback
-            failure.append((f"job {' '.join(hydra_config.overrides.task)}: " if sweep else "") + sentence(error))
+            job_name = " ".join(hydra_config.overrides.task).replace("\\:", ":")  # as typed, not as Hydra escapes it
+            failure.append((f"job {job_name}: " if sweep else "") + sentence(error))
             if sweep:
                 print(f"discover-rl: {failure[-1]}", file=sys.stderr)
             if sweep and hydra_config.runtime.choices.get("hydra/launcher") != "basic":

@@ -13,9 +13,10 @@ from discover_rl.config.plugins import (
     settings_of,
     settings_schema,
 )
-from discover_rl.config.schema import HindsightConfig, TrainConfig, schema_node
+from discover_rl.config.schema import AFTER_GOAL, HindsightConfig, TrainConfig, schema_node
 
 __all__ = [
+    "AFTER_GOAL",
     "HindsightConfig",
     "TrainConfig",
     "UnknownPluginError",

@@ -77,7 +77,7 @@ class TrainConfig:
             ``policy`` stays, ``target`` goes on to the target, ``next`` to the goal of the next environment,
             ``explore`` goes on by the policy to places near by, one after the other: as far away, in any direction, as
             episodes come elsewhere within a tenth of the time limit, and now and then towards the target. For bodies
-            that random actions do not move; goals must be vectors that can be added, as places can.
+            that random actions do not move; goals must be vectors that can be added, as places can and bits cannot.
         patience: Share of the time limit after which an episode that has not reached its chosen goal begins to act
             uniformly at random (with ``explore``, to explore), as after reaching it: most goals at the frontier are
             missed, but missed nearby. The moment differs between environments, evenly from this share to the whole; 1

@@ -22,6 +22,8 @@ class GoalSpace(Protocol):
         dim: Number of goal coordinates.
         capturable: Optional, True unless said otherwise: whether the methods may run within a CUDA graph. They may
             unless they read something back from the device.
+        additive: Optional, True unless said otherwise: whether the difference of two goals, added to a third, makes a
+            goal again, as with places; ``after_goal=explore`` needs it.
     """
 
     dim: int

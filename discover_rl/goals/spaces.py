@@ -97,6 +97,8 @@ class DiscreteGoals(Coordinates):
         ValueError: If there is no index, or the names do not fit.
     """
 
+    additive = False  # two bits that are added make no bit
+
     def distance(
         self, achieved: Float[Tensor, "*lead goal"], desired: Float[Tensor, "*#lead goal"]
     ) -> Float[Tensor, "*lead"]:

@@ -1,6 +1,6 @@
 """Pictures of a running episode: from above with matplotlib, which needs no graphics driver."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DPI = 100
 MARGIN = 1.1  # how far the picture reaches beyond what is to be seen, where the environment draws nothing
-
+LARGEST = 2**23 - 1  # pixels along a side of a picture by matplotlib
 
 VIEWS = ("auto", "model", "top_down")
 
@@ -30,7 +30,7 @@ class Camera:
         height: Height of a frame in pixels.
 
     Raises:
-        ValueError: If the mode or the view is unknown, or the environment has no renderer.
+        ValueError: If the mode or the view is unknown, the environment has no renderer, or no frame can have this size.
     """
 
     def __init__(self, episodes: Episodes, render_mode: str, view: str, width: int, height: int) -> None:
@@ -38,11 +38,11 @@ class Camera:
             raise ValueError(f"render_mode is {render_mode!r}; allowed: None, 'rgb_array'")
         if view not in VIEWS:
             raise ValueError(f"view is {view!r}; allowed: {', '.join(VIEWS)}")
-        if min(width, height) < 1:
-            raise ValueError(f"width and height must be at least 1 pixel, got {width} and {height}")
         self._renderer = getattr(episodes.env, "render", None) if view != "top_down" else None
         if view == "model" and self._renderer is None:
             raise ValueError("view is 'model' but this environment has no renderer of its own; use 'top_down'")
+        largest = LARGEST if self._renderer is None else getattr(episodes.env, "largest_frame", LARGEST)
+        check_size(width, height, largest)
         self._episodes, self._size = episodes, (width, height)
         self._top_down: TopDownView | None = None
 
@@ -63,6 +63,29 @@ class Camera:
         if self._top_down is None:
             self._top_down = TopDownView(self._episodes.env, *self._size)
         return self._top_down.frame(achieved.cpu().numpy(), desired.cpu().numpy())
+
+
+def check_size(width: Any, height: Any, largest: int = LARGEST) -> None:  # noqa: ANN401 - as given
+    """Refuse what no frame can be. Whether a graphics driver has room for the rest it says at the first frame only.
+
+    Args:
+        width: What is given as the width of a frame.
+        height: What is given as its height.
+        largest: Pixels along a side that can be drawn at most.
+
+    Raises:
+        ValueError: If the size is not whole numbers of pixels, not positive, or too large.
+    """
+    for side in (width, height):
+        if isinstance(side, bool) or not isinstance(side, int | np.integer):
+            raise ValueError(f"width and height must be whole numbers of pixels, got {width!r} and {height!r}")
+    if min(width, height) < 1:
+        raise ValueError(f"width and height must be at least 1 pixel, got {width} and {height}")
+    if max(width, height) > largest:
+        advice = "" if max(width, height) > LARGEST else "; or make the environment with view='top_down'"
+        raise ValueError(
+            f"cannot draw {width} x {height} pixels: a side has at most {largest:,}; take a smaller frame{advice}"
+        )
 
 
 class TopDownView:

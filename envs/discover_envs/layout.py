@@ -7,6 +7,7 @@ grows with the number of free cells, never with the number of cells.
 """
 
 import difflib
+import os
 import zipfile
 import zlib
 from collections.abc import Collection, Sequence
@@ -20,6 +21,10 @@ from jaxtyping import Int64
 from discover_envs.named_layouts import NAMED_LAYOUTS
 
 FILE_SUFFIXES = (".npz", ".txt")
+PUBLISHED = ("rand_2d_10h.npz", "rand_3d_7h.npz", "rand_4d_5h.npz", "rand_5d_4h.npz")
+"""Files of the published code of arXiv 2505.19850, which the recipes maze_2d to maze_5d look for."""
+PUBLISHED_FOLDER = "DISCOVER_LAYOUTS"
+"""Environment variable that names their folder; the recipes read it."""
 STRAIGHTNESS = 0.75  # chance that a generated corridor keeps its axis for one more cell
 UNREACHABLE = -1
 
@@ -257,6 +262,13 @@ def existing_file(path: str | Path, known: Collection[str]) -> Path:
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"layout file {str(path)!r} is a folder; give a path to a .npz or .txt file")
+    if not path.is_file() and path.name in PUBLISHED:
+        folder = os.environ.get(PUBLISHED_FOLDER)
+        raise FileNotFoundError(
+            f"layout file {str(path)!r} does not exist; copy {path.name} from the published code of arXiv 2505.19850 "
+            f"into a folder and name the folder in the environment variable {PUBLISHED_FOLDER}, which is "
+            f"{'not set' if folder is None else repr(folder)}"
+        )
     if not path.is_file():
         raise FileNotFoundError(
             f"layout file {str(path)!r} does not exist; give a path to a .npz or .txt file, or one of "

@@ -33,19 +33,19 @@ class PointMazeConfig:
 
     name: str = "point_maze"
     """Name of the environment; leave it."""
-    layout: str = "serpentine"
+    layout: str = "u"
     """Name of a hand-drawn 2-D layout, path to a ``.npz`` or ``.txt`` file, ``generated``, or the rows of a maze in one
     text, a line each."""
     dim: int = 2
-    """Number of dimensions of a generated maze, at least 2. Other layouts bring their own."""
+    """Number of dimensions of a generated maze, at least 2. Other layouts bring their own: if set at all, to theirs."""
     radius: int = 10
-    """Radius of a generated maze in cells, at least 1."""
+    """Radius of a generated maze in cells, at least 1. Other layouts bring their own: if set at all, to theirs."""
     corridors: int = 5
     """Corridors of a generated maze, at least 1; the first leads to the target."""
     dead_ends: int = 4
     """Short branches off the corridors of a generated maze."""
     layout_seed: int = 0
-    """Seed of a generated maze; the seed of the run does not change the maze."""
+    """Seed of a generated maze, 0 for other layouts; the seed of the run does not change the maze."""
     max_episode_steps: int = 100
     """Time limit in steps."""
     success_radius: float = 0.5
@@ -118,8 +118,8 @@ class PointMaze:
             Such an action does not move the point. The training loop reads the flag when it logs.
 
     Raises:
-        ValueError: If ``num_envs`` is not positive, the layout is bad, or a start may lie within the success
-            radius of the target.
+        ValueError: If ``num_envs`` is not positive, the layout is bad or not what ``dim`` or ``radius`` say, or a start
+            may lie within the success radius of the target.
         FileNotFoundError: If the layout file is not there.
     """
 
@@ -312,7 +312,30 @@ def _position_among(keys: Int64[Tensor, "*lead"], free_keys: Int64[Tensor, "cell
 def _build_layout(config: PointMazeConfig) -> MazeLayout:
     if config.layout == GENERATED:
         return generate(config.dim, config.radius, config.corridors, config.dead_ends, config.layout_seed)
-    return MazeLayout.from_name(config.layout)
+    layout = MazeLayout.from_name(config.layout)
+    _check_agrees(layout, config)
+    return layout
+
+
+def _check_agrees(layout: MazeLayout, config: PointMazeConfig) -> None:
+    """Raise ``ValueError`` if what is set for a generated maze is not so in the layout that is taken instead.
+
+    A value that is the default may not have been given at all, so it contradicts nothing.
+    """
+    given = repr(config.layout) if config.layout.endswith(FILE_SUFFIXES) else f"layout {layout.name!r}"
+    what = f"{given}, a {layout.dim}-D maze of radius {layout.radius}"
+    for key in ("dim", "radius"):
+        value = getattr(config, key)
+        if value not in (getattr(layout, key), getattr(PointMazeConfig, key)):
+            raise ValueError(
+                f"point maze: {key}={value} contradicts {what}; leave {key} out (env=point_maze sets none, "
+                f"env=point_maze/4d does), or set layout={GENERATED}"
+            )
+    if config.layout_seed != PointMazeConfig.layout_seed:
+        raise ValueError(
+            f"point maze: layout_seed={config.layout_seed} draws nothing with {what}; leave layout_seed out, or set "
+            f"layout={GENERATED}"
+        )
 
 
 def _check_start(layout: MazeLayout, config: PointMazeConfig) -> None:

@@ -293,12 +293,42 @@ def test_draw(dim):
         ({"start_noise": 1.0}, "start_noise must be above 0 and below 1"),
         ({"success_radius": float("nan")}, "success_radius must be positive"),
         ({"layout": "serpentin"}, "did you mean 'serpentine'"),
-        ({"dim": 4}, "layout 'serpentine' is 2-D but dim is 4; .* set layout=generated"),
+        ({"dim": 4}, "layout 'u' is 2-D but dim is 4; .* set layout=generated"),
     ],
 )
 def test_config_rejects(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         PointMazeConfig(**settings)
+
+
+@pytest.fixture
+def space_file(tmp_path):
+    """A maze of three dimensions and radius 2 in a file."""
+    walls = np.ones((7, 7, 7), bool)
+    walls[1:-1, 1:-1, 1:-1] = False
+    path = tmp_path / "space.npz"
+    np.savez(path, walls=walls, radius=2)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"dim": 4}, r"dim=4 contradicts '.*space\.npz', a 3-D maze of radius 2; leave dim out .*, or set layout=gen"),
+        ({"radius": 3}, r"radius=3 contradicts '.*space\.npz', a 3-D maze of radius 2; leave radius out"),
+        ({"layout_seed": 1}, r"layout_seed=1 draws nothing with '.*space\.npz', a 3-D maze of radius 2; leave"),
+        ({"layout": "open", "radius": 3}, r"radius=3 contradicts layout 'open', a 2-D maze of radius"),
+        ({"layout": "\n#####\n#..G#\n#...#\n#...#\n#####\n", "radius": 3}, "radius=3 contradicts layout 'rows', a 2-D"),
+    ],
+)
+def test_rejects_what_contradicts_the_layout(space_file, settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        PointMaze(PointMazeConfig(**({"layout": space_file} | settings)), 1, CPU, 0)
+
+
+@pytest.mark.parametrize("settings", [{}, {"dim": 3}, {"radius": 2}, {"dim": 3, "radius": 2}])
+def test_what_agrees_with_the_layout_may_be_said(space_file, settings):
+    assert PointMaze(PointMazeConfig(layout=space_file, **settings), 1, CPU, 0).layout.dim == 3
 
 
 @pytest.mark.parametrize("num_envs", [0, -3])
