@@ -218,8 +218,6 @@ class Renderable(Protocol):
 
     Attributes:
         step_seconds: Simulated time of a step, for the frame rate of videos; optional too.
-        largest_frame: Pixels along a side that a graphics driver can draw at most: ``gymnasium.make`` refuses more;
-            optional too.
     """
 
     step_seconds: float

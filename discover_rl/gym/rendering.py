@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 DPI = 100
 MARGIN = 1.1  # how far the picture reaches beyond what is to be seen, where the environment draws nothing
-LARGEST = 2**23 - 1  # pixels along a side of a picture by matplotlib
 
 VIEWS = ("auto", "model", "top_down")
 
@@ -41,8 +40,7 @@ class Camera:
         self._renderer = getattr(episodes.env, "render", None) if view != "top_down" else None
         if view == "model" and self._renderer is None:
             raise ValueError("view is 'model' but this environment has no renderer of its own; use 'top_down'")
-        largest = LARGEST if self._renderer is None else getattr(episodes.env, "largest_frame", LARGEST)
-        check_size(width, height, largest)
+        check_size(width, height)
         self._episodes, self._size = episodes, (width, height)
         self._top_down: TopDownView | None = None
 
@@ -65,27 +63,21 @@ class Camera:
         return self._top_down.frame(achieved.cpu().numpy(), desired.cpu().numpy())
 
 
-def check_size(width: Any, height: Any, largest: int = LARGEST) -> None:  # noqa: ANN401 - as given
+def check_size(width: Any, height: Any) -> None:  # noqa: ANN401 - as given
     """Refuse what no frame can be. Whether a graphics driver has room for the rest it says at the first frame only.
 
     Args:
         width: What is given as the width of a frame.
         height: What is given as its height.
-        largest: Pixels along a side that can be drawn at most.
 
     Raises:
-        ValueError: If the size is not whole numbers of pixels, not positive, or too large.
+        ValueError: If the size is not whole numbers of pixels, or not positive.
     """
     for side in (width, height):
         if isinstance(side, bool) or not isinstance(side, int | np.integer):
             raise ValueError(f"width and height must be whole numbers of pixels, got {width!r} and {height!r}")
     if min(width, height) < 1:
         raise ValueError(f"width and height must be at least 1 pixel, got {width} and {height}")
-    if max(width, height) > largest:
-        advice = "" if max(width, height) > LARGEST else "; or make the environment with view='top_down'"
-        raise ValueError(
-            f"cannot draw {width} x {height} pixels: a side has at most {largest:,}; take a smaller frame{advice}"
-        )
 
 
 class TopDownView:

@@ -57,7 +57,6 @@ class MujocoMaze:
 
     Config: ClassVar[type[Any]] = MujocoMazeConfig
     body: ClassVar[Body]
-    largest_frame: ClassVar[int] = 2**15  # pixels along a side: what large graphics drivers can draw, others half
     start_numbers: ClassVar[int] = 6  # two places of two coordinates, two choices of a cell
 
     def __init__(self, config: MujocoMazeConfig, num_envs: int, device: torch.device, seed: int) -> None:

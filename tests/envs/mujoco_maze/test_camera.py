@@ -49,12 +49,6 @@ def test_a_frame_that_is_too_large_is_said_and_spoils_no_other(drawing):
     maze.close()
 
 
-def test_a_frame_that_no_driver_can_draw_is_refused_before_one_is_asked(monkeypatch):
-    monkeypatch.setattr("discover_envs.mujoco_maze.camera.gl_context", lambda: pytest.fail("a driver was asked"))
-    with pytest.raises(ValueError, match=r"draw 100000 x 16 pixels: a side has at most 32,768; take a smaller frame"):
-        GoalEnv("point_maze_mujoco", render_mode="rgb_array", width=100_000, height=16)
-
-
 def test_a_wrong_mujoco_gl_is_named():
     """In a process of its own: it is read when mujoco is imported."""
     code = "import discover_envs.mujoco_maze.ant"
