@@ -347,6 +347,20 @@ def test_a_mistake_anywhere_in_a_sweep_is_said_before_the_first_job(fails, here,
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("env=Pendulum-v1", "a Gymnasium environment is written env=gymnasium env.id=Pendulum-v1"),
+        ("env=my_task.TwoRooms", "one of your own is written env=package.module:Class"),
+        ("selector=my_selector.AboutSteps", "one of your own is written selector=package.module:Class"),
+        ("goal_space=my_task.Place", "one of your own is written goal_space=package.module:Class"),
+        ("agent=sac", "allowed: dqn, random, td3, zero"),
+    ],
+)
+def test_how_something_else_than_an_option_is_written_is_said(fails, option, advice):
+    assert fails("train", option).endswith(f"; {advice}")
+
+
 def test_a_recipe_that_does_not_go_with_the_agent_is_said(fails):
     said = fails("train", "experiment=quickstart", "agent=dqn")
     assert said.startswith("experiment=quickstart sets agent.actor_critics, which your choice of agent does not have;")

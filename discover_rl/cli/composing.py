@@ -288,7 +288,18 @@ def _check_option(argument: str) -> None:
         return
     if group in PLUGIN_GROUPS and name in plugin_names(PLUGIN_GROUPS[group]):
         raise ValueError(f"{group}={name}: {_why_not_loaded(group, name)}")
-    raise ValueError(f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
+    raise ValueError(
+        f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}{_advice(group, name)}"
+    )
+
+
+def _advice(group: str, name: str) -> str:
+    """How what is no option might be meant: as a Gymnasium id, or as something of one's own."""
+    if group == "env" and re.search(r"-v\d+$", name):
+        return f"; a Gymnasium environment is written env=gymnasium env.id={name}"
+    if group in PLUGIN_GROUPS:
+        return f"; one of your own is written {group}=package.module:Class"
+    return ""
 
 
 def _why_not_loaded(group: str, name: str) -> str:
