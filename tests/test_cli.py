@@ -294,6 +294,17 @@ def test_several_trainings_in_one_command(here, capsys, tiny_arguments, monkeypa
     assert [path.name for path in here.iterdir()] == ["runs"]
 
 
+def test_a_sweep_over_what_a_pattern_matches(here, capsys, tiny_arguments, monkeypatch):
+    monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
+    main(["train", *tiny_arguments, "-m", "num_timesteps=48", "selector=glob([mega,her])"])
+    assert {path.name.split("-")[1] for path in Path("runs").iterdir()} == {"mega", "her"}
+    assert capsys.readouterr().out.count("success on the target") == 2
+
+
+def test_what_is_typed_for_several_runs_is_said_as_a_shell_wants_it(fails):
+    assert fails("train", "selector=glob(m*)").endswith("several runs: discover-rl train -m 'selector=glob(m*)'")
+
+
 def test_a_job_that_fails_in_a_sweep_is_named(here, capsys, tiny_arguments, monkeypatch):
     monkeypatch.setattr("discover_rl.train.Trainer._save_pictures", lambda *_: None)
     with pytest.raises(SystemExit):
@@ -319,11 +330,35 @@ def test_a_job_that_fails_in_a_sweep_is_named(here, capsys, tiny_arguments, monk
         (["seed=range(0,2)", "agent.gamma=x"], "agent.gamma is 'x'; it must be a number"),
         (["seed=0,1", "foo"], "'foo' is not an option; write KEY=VALUE"),
         (["seed=0,[1"], "seed=0,[1 cannot be read"),
+        (
+            ["selector=glob(meg)"],
+            "selector=glob(meg) matches nothing; it chooses among achievability_novelty, discover",
+        ),
+        (
+            ["env=glob(point_maze/*)"],
+            "env=glob(point_maze/*) matches nothing; it chooses among ant_maze, arm, bit_flip",
+        ),
+        (["seed=glob(*)"], "seed=glob(*) matches nothing; it chooses among the options of a group; or list what you"),
+        (["selector=glob([mega,her])", "agent.gamma=2"], "job selector=her: agent.gamma must lie strictly between"),
     ],
 )
 def test_a_mistake_anywhere_in_a_sweep_is_said_before_the_first_job(fails, here, arguments, sentence):
     assert sentence in fails("train", "-m", *arguments)
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "advice"),
+    [
+        ("env=Pendulum-v1", "a Gymnasium environment is written env=gymnasium env.id=Pendulum-v1"),
+        ("env=my_task.TwoRooms", "one of your own is written env=package.module:Class"),
+        ("selector=my_selector.AboutSteps", "one of your own is written selector=package.module:Class"),
+        ("goal_space=my_task.Place", "one of your own is written goal_space=package.module:Class"),
+        ("agent=sac", "allowed: dqn, random, td3, zero"),
+    ],
+)
+def test_how_something_else_than_an_option_is_written_is_said(fails, option, advice):
+    assert fails("train", option).endswith(f"; {advice}")
 
 
 def test_a_recipe_that_does_not_go_with_the_agent_is_said(fails):

@@ -1,5 +1,6 @@
 """Hyperparameters of TD3."""
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -105,13 +106,15 @@ class TD3Config:
         if not 0 <= self.policy_average <= 1:
             raise ValueError(f"agent.policy_average must lie in [0, 1], got {self.policy_average}")
         for key in ("learning_rate", "mastered_learning_rate"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"agent.{key} must be positive, got {getattr(self, key)}")
-        if not self.hindsight_slack >= 1:
-            raise ValueError(f"agent.hindsight_slack must be at least 1, got {self.hindsight_slack}")
+            if not 0 < getattr(self, key) < math.inf:
+                raise ValueError(f"agent.{key} must be positive and finite, got {getattr(self, key)}")
+        if not 1 <= self.hindsight_slack < math.inf:
+            raise ValueError(f"agent.hindsight_slack must be at least 1 and finite, got {self.hindsight_slack}")
         if not 0 < self.hindsight_confidence <= 1:
             raise ValueError(f"agent.hindsight_confidence must lie in (0, 1], got {self.hindsight_confidence}")
-        amounts = ("target_noise", "target_noise_clip", "actor_noise", "exploration_noise", "exploration_noise_clip")
-        for key in (*amounts, "saturation_penalty"):
-            if getattr(self, key) < 0:
+        for key in ("target_noise_clip", "exploration_noise_clip"):  # infinite where nothing is clipped
+            if not getattr(self, key) >= 0:
                 raise ValueError(f"agent.{key} must not be negative, got {getattr(self, key)}")
+        for key in ("target_noise", "actor_noise", "exploration_noise", "saturation_penalty"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"agent.{key} must not be negative, and finite, got {getattr(self, key)}")

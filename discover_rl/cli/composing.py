@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,14 +84,40 @@ def register_dotted_paths(arguments: Sequence[str]) -> None:
 
 def _options_named(argument: str) -> list[str]:
     """The values of ``GROUP=OPTION``: several where it is a sweep over them."""
+    from hydra.core.override_parser.types import ValueType
+
     override = read_override(argument)
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return []  # chooses among what has a name already
     if override.is_sweep_override() and override.is_discrete_sweep():
         return _swept_values(override)
     return [argument.partition("=")[2]]
 
 
 def _swept_values(override: "Override") -> list[str]:
+    from hydra.core.override_parser.types import ValueType
+
+    if override.value_type is ValueType.GLOB_CHOICE_SWEEP:
+        return _globbed(override)
     return [value.replace("\\:", ":") for value in override.sweep_string_iterator()]
+
+
+def _globbed(override: "Override") -> list[str]:
+    """The options that ``GROUP=glob(PATTERN)`` chooses, as Hydra will: not those in folders."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.object_type import ObjectType
+
+    group = override.key_or_group
+    with initialize_config_dir(str(recipes_dir()), version_base="1.3"):
+        override.config_loader = GlobalHydra.instance().config_loader()
+        chosen = list(override.sweep_string_iterator())
+        loaded = override.config_loader.get_group_options(group, ObjectType.CONFIG)
+    if not chosen:
+        options = [name for name in loaded if _is_shown(name)]
+        allowed = f"it chooses among {', '.join(options)}" if options else "it chooses among the options of a group"
+        raise ValueError(f"{override.input_line} matches nothing; {allowed}; or list what you want: {group}=A,B")
+    return chosen
 
 
 def _node_at(group: str, path: str) -> "DictConfig":
@@ -245,7 +272,9 @@ def _is_group(argument: str) -> bool:
 
 def _check_value(argument: str) -> None:
     if "=" in argument and read_override(argument).is_sweep_override():
-        raise ValueError(f"{argument}: one value, or a list in brackets; several runs: discover-rl train -m {argument}")
+        raise ValueError(
+            f"{argument}: one value, or a list in brackets; several runs: discover-rl train -m {shlex.quote(argument)}"
+        )
 
 
 def _check_option(argument: str) -> None:
@@ -259,7 +288,18 @@ def _check_option(argument: str) -> None:
         return
     if group in PLUGIN_GROUPS and name in plugin_names(PLUGIN_GROUPS[group]):
         raise ValueError(f"{group}={name}: {_why_not_loaded(group, name)}")
-    raise ValueError(f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}")
+    raise ValueError(
+        f"{group} is {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}{_advice(group, name)}"
+    )
+
+
+def _advice(group: str, name: str) -> str:
+    """How what is no option might be meant: as a Gymnasium id, or as something of one's own."""
+    if group == "env" and re.search(r"-v\d+$", name):
+        return f"; a Gymnasium environment is written env=gymnasium env.id={name}"
+    if group in PLUGIN_GROUPS:
+        return f"; one of your own is written {group}=package.module:Class"
+    return ""
 
 
 def _why_not_loaded(group: str, name: str) -> str:
@@ -278,13 +318,17 @@ def _options(group: str) -> list[str]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.object_type import ObjectType
 
-    from discover_rl.config import is_dotted_path
-
     loader = GlobalHydra.instance().config_loader()
     plain = loader.get_group_options(group, ObjectType.CONFIG)
     nested = loader.get_group_options(group, ObjectType.GROUP)
     deeper = [f"{folder}/{name}" for folder in nested for name in _options(f"{group}/{folder}")]
-    return [*(name for name in plain if not name.endswith("_schema") and not is_dotted_path(name)), *deeper]
+    return [*filter(_is_shown, plain), *deeper]
+
+
+def _is_shown(option: str) -> bool:
+    from discover_rl.config import is_dotted_path
+
+    return not option.endswith("_schema") and not is_dotted_path(option)
 
 
 def check_key(argument: str, config: "DictConfig") -> None:

@@ -122,7 +122,10 @@ class AntMazeConfig(MujocoMazeConfig):
         if self.front not in FRONTS:
             raise ValueError(f"ant maze: front is {self.front!r}; allowed: {', '.join(FRONTS)}")
         if self.front != "goal" and not self.egocentric:
-            raise ValueError(f"ant maze: front={self.front} is what an egocentric ant faces; set egocentric=true too")
+            raise ValueError(
+                f"ant maze: front={self.front} is what an egocentric ant faces, and egocentric=false; set "
+                "egocentric=true, or front=goal, which says nothing where it is false"
+            )
         if self.egocentric and self.goals != "xy":
             raise ValueError(
                 f"ant maze: egocentric=true needs goals that are places, goals=xy; got goals={self.goals}; set "

@@ -231,7 +231,7 @@ def test_an_agent_learns_and_acts_in_the_view_of_its_environment(front):
 def test_a_front_that_there_is_not_is_refused():
     with pytest.raises(ValueError, match=r"front is 'back'; allowed: goal, motion"):
         AntMazeConfig(egocentric=True, front="back")
-    with pytest.raises(ValueError, match="front=motion is what an egocentric ant faces; set egocentric=true"):
+    with pytest.raises(ValueError, match="and egocentric=false; set egocentric=true, or front=goal,"):
         AntMazeConfig(front="motion")
 
 
