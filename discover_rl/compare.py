@@ -286,7 +286,10 @@ def is_done(run_dir: Path, config: TrainConfig) -> bool:
             f"{run_dir} was made with another {differences_text(differing)}, by another version or another recipe; "
             "remove it, or choose another folder="
         )
-    return is_finished(run_dir, config.num_timesteps)
+    finished = is_finished(run_dir, config.num_timesteps)
+    if finished and not (run_dir / METRICS).is_file():
+        raise ValueError(f"{run_dir} was trained to its end and has lost its {METRICS}; remove it to train it again")
+    return finished
 
 
 def write_tables(folder: Path, plan: Plan) -> tuple[list[Summary], Comparison, list[str]]:

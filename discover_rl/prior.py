@@ -36,7 +36,10 @@ class Prior:
     """
 
     def __init__(self, run_dir: Path, env: Environment, num_runs: int, device: torch.device) -> None:
-        config = load_config(run_dir)
+        try:
+            config = load_config(run_dir)
+        except ValueError as error:
+            raise ValueError(f"prior={run_dir}: {error}") from error
         there = make_environment(config.env, 1, device, 0, config.goal_space, config.target)
         self._maps = _cells_of(env, "this environment"), _cells_of(there, f"that of {run_dir}")
         _check_same(*self._maps, run_dir)

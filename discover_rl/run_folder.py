@@ -310,6 +310,8 @@ def load_config(run_dir: Path, own_files: bool = False) -> TrainConfig:
     """
     found = _format_of(run_dir)
     path = run_dir / CONFIG
+    if not run_dir.is_dir():
+        raise ValueError(f"{run_dir}: there is no such folder; give the folder of a run, as train names it at its end")
     if not path.is_file():
         raise ValueError(f"{run_dir} is not the folder of a run: it has no {CONFIG}")
     try:
@@ -487,6 +489,11 @@ def choose_folder(config: TrainConfig, label: str = "") -> tuple[Path, bool]:
         run_dir = Path(config.resume)
         if not run_dir.exists() and len(run_dir.parts) == 1:
             raise ValueError(f"resume is {config.resume!r}; allowed: auto, never, or the folder of a run")
+        if config.run_dir and Path(config.run_dir).resolve() != run_dir.resolve():
+            raise ValueError(
+                f"resume={run_dir} goes on in that folder, and run_dir={config.run_dir} names another; leave run_dir "
+                "out, or copy the folder there and resume the copy"
+            )
         if differing := differences(load_config(run_dir, own_files=True), config):
             raise ValueError(
                 f"resume={run_dir}: the run there was made with another {differences_text(differing)}; "

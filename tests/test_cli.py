@@ -97,7 +97,10 @@ def test_an_unknown_verb_is_said(fails):
         ("gradient_steps=5", "gradient_steps=5 must be a multiple of agent.policy_delay=2"),
         ("device=cuda", "device=cuda but torch sees no CUDA device; use device=cpu"),
         ("resume=nowhere", "resume is 'nowhere'; allowed: auto, never, or the folder of a run"),
-        ("resume=no/where", "no/where is not the folder of a run: it has no config.yaml"),
+        (
+            "resume=no/where",
+            "no/where: there is no such folder; give the folder of a run, as train names it at its end",
+        ),
         (f"seed={2**63}", f"seed + seeds must be at most 2**63, got seed={2**63}, seeds=1"),
         ("run_dir=file", "cannot write into the folder file: it is a file; choose another folder"),
         ("run_dir=file/x", "cannot write into the folder file/x: Not a directory; choose another folder"),
@@ -393,7 +396,7 @@ def test_a_bug_keeps_its_traceback(here, monkeypatch):
     [
         ([], "give the folder of a run: discover-rl eval RUN_DIR [eval_episodes=N] [device=NAME] [seed=N]"),
         (["--episodes"], "give the folder of a run"),
-        (["nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
+        (["nowhere"], "nowhere: there is no such folder; give the folder of a run, as train names it at its end"),
         (["nowhere", "episodes=3"], "unknown key 'episodes'; allowed: eval_episodes, device, seed"),
         (["nowhere", "eval_episodes=many"], "eval_episodes must be of type int, got 'many'"),
         (["--video", "eval_episodes=2", "nowhere", "seed=many"], "seed must be of type int, got 'many'"),

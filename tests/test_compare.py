@@ -393,6 +393,13 @@ def test_other_settings_want_another_folder(compare, fails):
     assert "the tasks there are envs, not experiments" in fails("experiments=[quickstart]", "selectors=[her]")
 
 
+def test_a_run_that_has_lost_its_metrics_is_said(compare, fails, tmp_path):
+    compare("envs=[point_maze/open]", "selectors=[her]")
+    (tmp_path / "here" / RUNS / "point_maze_open-her" / METRICS).unlink()
+    said = fails("envs=[point_maze/open]", "selectors=[her]")
+    assert said.endswith("-her was trained to its end and has lost its metrics.csv; remove it to train it again")
+
+
 def test_a_run_made_with_another_recipe_is_said(compare, fails, settings, tmp_path):
     compare("envs=[point_maze/open]", "selectors=[her]")
     path = tmp_path / "here" / RUNS / "point_maze_open-her" / "config.yaml"

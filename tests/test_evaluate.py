@@ -147,8 +147,10 @@ def test_evaluation_draws_from_a_generator_of_its_own(tiny, held, differing):
 
 def test_what_cannot_be_evaluated_is_said(trained, tmp_path):
     _, run_dir, _ = trained
-    with pytest.raises(ValueError, match=r"is not the folder of a run: it has no config.yaml"):
+    with pytest.raises(ValueError, match=r"nowhere: there is no such folder; give the folder of a run"):
         evaluate_run(tmp_path / "nowhere", device="cpu")
+    with pytest.raises(ValueError, match=r"is not the folder of a run: it has no config.yaml"):
+        evaluate_run(tmp_path, device="cpu")
     with pytest.raises(ValueError, match=r"^device is 'abacus'; allowed: auto, cpu, cuda, cuda:N$"):
         evaluate_run(run_dir, device="abacus")
     (run_dir / MODEL).unlink()

@@ -104,6 +104,11 @@ def test_goal_spaces_that_do_not_fit_are_refused(saved, here, there, message):
         Prior(run_dir, make_environment(here, 1, CPU, 0), 1, CPU)
 
 
+def test_a_prior_that_is_not_there_is_named(tiny):
+    with pytest.raises(ValueError, match=r"^prior=no/where: no/where: there is no such folder"):
+        Trainer(tiny(env=ant(), prior="no/where"))
+
+
 def test_an_environment_without_cells_is_refused(saved, walk):
     _, run_dir = saved(point())
     with pytest.raises(ValueError, match="not places in a maze"):

@@ -181,7 +181,7 @@ def test_other_versions_are_told(tiny, tmp_path, capsys):
     ("arguments", "sentence"),
     [
         (["--from"], "--from needs the folder of a run"),
-        (["--from", "nowhere"], "nowhere is not the folder of a run: it has no config.yaml"),
+        (["--from", "nowhere"], "nowhere: there is no such folder; give the folder of a run"),
         (["--from=old"], "--from needs the folder of a run"),
         (["--from", str(OLD), "agent.gama=1"], "unknown key agent.gama; did you mean 'gamma'"),
         (["--from", str(OLD), "selector=her"], "keys can be changed, groups cannot"),

@@ -118,6 +118,16 @@ def test_rows_after_an_older_checkpoint_are_dropped(tiny, tmp_path):
     assert steps == [48, 48, 96, 96, 144, 144, 192, 192]
 
 
+def test_a_resumed_run_stays_in_its_folder(tiny, tmp_path):
+    config = tiny(2, run_dir=str(tmp_path / "run"))
+    train(config, tmp_path / "run")
+    going_on = replace(config, resume=str(tmp_path / "run"))
+    assert choose_folder(going_on) == (tmp_path / "run", True)
+    assert choose_folder(replace(going_on, run_dir="")) == (tmp_path / "run", True)
+    with pytest.raises(ValueError, match=r"resume=.*run goes on in that folder, and run_dir=.*other names another"):
+        choose_folder(replace(going_on, run_dir=str(tmp_path / "other")))
+
+
 def test_a_run_stopped_before_its_first_save_starts_again_in_the_same_folder(tiny, held, differing, tmp_path):
     config = tiny(3, run_dir=str(tmp_path / "run"))
     run_dir, _ = choose_folder(config)
