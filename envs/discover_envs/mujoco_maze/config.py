@@ -128,3 +128,13 @@ class MujocoMazeConfig:
                 raise ValueError(f"{what}: {key} is {getattr(self, key)!r}; allowed: {', '.join(allowed)}")
         if self.layout != GENERATED:
             check_name(self.layout, self.LAYOUTS)
+            given = [
+                f"{key}={getattr(self, key)}"
+                for key in ("radius", "corridors", "dead_ends", "layout_seed")
+                if getattr(self, key) != getattr(MujocoMazeConfig, key)
+            ]
+            if given:
+                raise ValueError(
+                    f"{what}: {', '.join(given)} is of mazes that are generated, and layout is {self.layout!r}; "
+                    f"leave it out, or set layout={GENERATED}"
+                )

@@ -234,6 +234,10 @@ def test_the_oracle_and_the_body_agree_on_names():
     [
         ({"layout": "plane"}, "did you mean 'plain'"),
         ({"integrator": "rk4"}, "allowed: implicitfast, Euler, RK4"),
+        (
+            {"layout": "umaze", "radius": 4, "layout_seed": 1},
+            "radius=4, layout_seed=1 is of mazes that are generated, and",
+        ),
         ({"goals": "xyz"}, "allowed: xy, full_state"),
         ({"cell_size": 0.0}, "cell_size must be positive and finite, got 0.0"),
         ({"cell_size": math.inf}, "cell_size must be positive and finite, got inf"),
