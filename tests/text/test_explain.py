@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,22 @@ def test_the_verb_ranks_all_and_says_why(files, capsys, corpus):
     assert rest == sorted(rest, reverse=True)
     again = read_tasks(files / "curriculum.jsonl")  # what any trainer reads, fields and all
     assert again[0].fields["digits"] == 4
+
+
+def test_the_json_lines_of_the_readme_are_ranked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for name, lines in zip(
+        ("targets", "corpus"), re.findall(r"```json lines\n(.*?)```", readme, re.DOTALL), strict=True
+    ):
+        Path(f"{name}.jsonl").write_text(lines)
+    main(["curriculum", "targets=targets.jsonl", "corpus=corpus.jsonl"])
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("3 tasks for 1 target; ")
+    assert out[0].endswith("; pass rates known of 1")
+    assert (
+        out[1] == "   1. What is 40 + 7?  [2]"
+    )  # a sum of about the size of the target's, at which some attempts fail
 
 
 def test_reasons_by_hand(files):
