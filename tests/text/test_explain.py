@@ -41,9 +41,7 @@ def test_the_verb_ranks_all_and_says_why(files, capsys, corpus):
 def test_the_json_lines_of_the_readme_are_ranked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    for name, lines in zip(
-        ("targets", "corpus"), re.findall(r"```jsonl\n(.*?)```", readme, re.DOTALL), strict=True
-    ):
+    for name, lines in zip(("targets", "corpus"), re.findall(r"```jsonl\n(.*?)```", readme, re.DOTALL), strict=True):
         Path(f"{name}.jsonl").write_text(lines)
     main(["curriculum", "targets=targets.jsonl", "corpus=corpus.jsonl"])
     out = capsys.readouterr().out.splitlines()
