@@ -114,8 +114,9 @@ def prepare(batches: Batch, view: View, config: TD3Config, bounded: bool, genera
     noise = torch.randn(2, *action.shape, device=device, generator=generator)
     clip = config.target_noise_clip
     draws = torch.rand(2, *lead[:2], config.num_critics, device=device, generator=generator)
-    known = config.hindsight_confidence * config.gamma ** (config.hindsight_slack * batches.steps_to_goal)
-    lower = known if bounded else torch.full_like(batches.reward, -torch.inf)
+    lower = torch.full_like(batches.reward, -torch.inf)
+    if bounded:
+        lower = config.hindsight_confidence * config.gamma ** (config.hindsight_slack * batches.steps_to_goal)
     return Minibatches(
         inputs=torch.cat([*parts, action, padding], dim=-1),
         next_inputs=torch.cat([*next_parts, torch.zeros_like(action), padding], dim=-1),

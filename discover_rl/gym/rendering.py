@@ -1,6 +1,6 @@
 """Pictures of a running episode: from above with matplotlib, which needs no graphics driver."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -63,7 +63,7 @@ class Camera:
         return self._top_down.frame(achieved.cpu().numpy(), desired.cpu().numpy())
 
 
-def check_size(width: Any, height: Any) -> None:  # noqa: ANN401 - as given
+def check_size(width: object, height: object) -> None:
     """Refuse what no frame can be. Whether a graphics driver has room for the rest it says at the first frame only.
 
     Args:
@@ -73,10 +73,10 @@ def check_size(width: Any, height: Any) -> None:  # noqa: ANN401 - as given
     Raises:
         ValueError: If the size is not whole numbers of pixels, or not positive.
     """
-    for side in (width, height):
-        if isinstance(side, bool) or not isinstance(side, int | np.integer):
-            raise ValueError(f"width and height must be whole numbers of pixels, got {width!r} and {height!r}")
-    if min(width, height) < 1:
+    sides = [side for side in (width, height) if isinstance(side, int | np.integer) and not isinstance(side, bool)]
+    if len(sides) < 2:
+        raise ValueError(f"width and height must be whole numbers of pixels, got {width!r} and {height!r}")
+    if min(sides) < 1:
         raise ValueError(f"width and height must be at least 1 pixel, got {width} and {height}")
 
 

@@ -12,7 +12,7 @@ from discover_rl.text.belief import worth_practising
 from discover_rl.text.curricula import recipe
 from discover_rl.text.curriculum import Pick, TextCurriculum
 from discover_rl.text.models import load_embedder
-from discover_rl.text.tasks import Task, read_tasks, write_records
+from discover_rl.text.tasks import counted, read_tasks, write_records
 
 QUANTILES = 32  # of a believed pass rate, over which the uncertainty of relevance is taken
 PROMPT_SHOWN = 72  # characters of a prompt in the printed list
@@ -74,7 +74,7 @@ def rank(config: RankConfig) -> list[str]:
     known = sum(task.fields.get("pass_rate") is not None for task in curriculum.tasks)
     lines = [
         *([curriculum.dropped] if curriculum.dropped else []),
-        f"{_count(curriculum.tasks, 'task')} for {_count(targets, 'target')}; {found.about}; "
+        f"{counted(len(curriculum.tasks))} for {counted(len(targets), 'target')}; {found.about}; "
         f"pass rates known of {known:,}",
     ]
     if not known:
@@ -156,7 +156,3 @@ def _short(number: float) -> float:
 def _one_line(text: str, width: int) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
-
-
-def _count(tasks: Sequence[Task], word: str) -> str:
-    return f"{len(tasks):,} {word}{'' if len(tasks) == 1 else 's'}"

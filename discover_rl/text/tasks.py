@@ -59,13 +59,13 @@ class Corpus(NamedTuple):
         """What was dropped, as a sentence; empty if nothing was."""
         parts = []
         if self.leaked:
-            parts.append(f"{_tasks(self.leaked)} whose prompt is a target")
+            parts.append(f"{counted(self.leaked)} whose prompt is a target")
         if self.duplicates:
-            said = f"{_tasks(self.duplicates)} whose prompt stood there already"
+            said = f"{counted(self.duplicates)} whose prompt stood there already"
             if self.conflicts:
                 said += f" ({len(self.conflicts)} of them with another answer, e.g. id {self.conflicts[0]!r})"
             parts.append(said)
-        return f"dropped {' and '.join(parts)}; {_tasks(len(self.tasks))} left" if parts else ""
+        return f"dropped {' and '.join(parts)}; {counted(len(self.tasks))} left" if parts else ""
 
 
 def read_tasks(path: Path, scored: bool = True) -> list[Task]:
@@ -210,8 +210,9 @@ def clean_corpus(tasks: Sequence[Task], targets: Sequence[Task]) -> Corpus:
     return Corpus(list(kept.values()), duplicates, leaked, conflicts)
 
 
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count:,} tasks"
+def counted(count: int, what: str = "task") -> str:
+    """``1 task``, ``2 tasks``, or of what else."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _canonical(prompt: str) -> str:
