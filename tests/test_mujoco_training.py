@@ -233,9 +233,15 @@ def test_an_environment_without_a_camera_still_gets_its_picture(tiny, tmp_path, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("config_type", [AntMazeConfig, PointMazeMujocoConfig, ArmPushConfig])
 @pytest.mark.parametrize("beside", [False, True])
-def test_on_cuda_all_but_the_simulation_is_captured(tiny, config_type, beside):
+@pytest.mark.parametrize("draws_targets", [False, True])
+def test_on_cuda_all_but_the_simulation_is_captured(tiny, config_type, beside, draws_targets):
     pytest.importorskip("mujoco_warp")
-    trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), device="cuda", learn_beside_rollout=beside))
+    changes = {}
+    if draws_targets:
+        dim = 3 if config_type is ArmPushConfig else 2
+        changes = {"target": {"low": [0.1] * dim, "high": [0.4] * dim}}
+    changes |= {"device": "cuda", "learn_beside_rollout": beside}
+    trainer = Trainer(tiny(8, env=config_type(max_episode_steps=8), **changes))
     for _ in range(8):
         trainer.train_round()
         trainer.log_row()

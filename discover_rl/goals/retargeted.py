@@ -61,6 +61,7 @@ class Retargeted:
         same = _same_coordinates(self.goal_space, self.env)
         offers = {
             **dict.fromkeys(("monitor", "close", "observation_bounds", "step_seconds")),
+            **dict.fromkeys(("begin_step", "simulate", "end_step")),  # see Simulated
             "render": partial(self._render, same == self.goal_space.dim),
             **({"draw": self._draw_map} if same >= 2 else {}),
         }

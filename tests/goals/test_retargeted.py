@@ -12,7 +12,7 @@ from discover_envs.mujoco_maze.point import PointMazeMujocoConfig
 from discover_envs.point_maze import PointMaze, PointMazeConfig
 from discover_rl.adapters.gymnasium_env import GymnasiumConfig
 from discover_rl.build import make_environment
-from discover_rl.goals import BoxGoals, HasCells, Retargeted
+from discover_rl.goals import BoxGoals, HasCells, Retargeted, Simulated
 from discover_rl.goals.spaces import FullGoals, LinearGoals
 
 CPU = torch.device("cpu")
@@ -39,6 +39,17 @@ def test_all_that_the_environment_offers_with_another_target_but_its_distances()
     env.step(torch.full((4, 2), torch.nan))
     assert env.invalid_actions.all()  # type: ignore[union-attr]
     assert set(env.monitor()) == set(plain.monitor())  # type: ignore[attr-defined]
+
+
+def test_the_simulation_within_a_step_stays_told_apart():
+    env, whole = point([0.0, -1.2]), point([0.0, -1.2])
+    assert isinstance(env, Simulated)
+    assert not isinstance(make_environment(PointMazeConfig(), 4, CPU, 0, None, [1.0, 1.0]), Simulated)
+    action = torch.tensor([[1.0, 0.5]] * 4)
+    torch.testing.assert_close(env.reset(), whole.reset(), rtol=0, atol=0)
+    env.begin_step(action)
+    env.simulate()
+    torch.testing.assert_close(env.end_step().observation, whole.step(action).observation, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("target", [[0.0, 0.0], [100.0, 2.0]])  # a wall, outside
