@@ -162,10 +162,15 @@ def summarise(curves: Sequence[Curve]) -> list[Summary]:
 
 
 def note_of(group: Group, members: Sequence[Curve], groups: Mapping[Group, Sequence[Curve]]) -> str:
-    """What tells a group from its neighbours, if their settings differ; else empty."""
-    noted = "; ".join(dict.fromkeys(curve.note for curve in members if curve.note))
-    alike = [other for other in groups if other[:2] == group[:2]]
-    return noted or (f"settings {group.settings}" if len(alike) > 1 else "")
+    """What tells a group from its neighbours, if their settings differ; empty for the one that has no note."""
+    if noted := _noted(members):
+        return noted
+    plain = [other for other in groups if other[:2] == group[:2] and not _noted(groups[other])]
+    return f"settings {group.settings}" if len(plain) > 1 else ""
+
+
+def _noted(members: Sequence[Curve]) -> str:
+    return "; ".join(dict.fromkeys(curve.note for curve in members if curve.note))
 
 
 def write_summary(path: Path, lines: Sequence[Summary]) -> None:

@@ -129,7 +129,9 @@ def test_a_line_of_the_table():
 def test_lines_are_told_apart_by_their_settings():
     plain, other = curve(), curve(settings="bbbb", note="agent.gamma=0.9")
     lines = summarise([plain, other, curve(selector="her")])
-    assert [line.note for line in lines] == ["settings aaaa", "agent.gamma=0.9", ""]
+    assert [line.note for line in lines] == ["", "agent.gamma=0.9", ""]
+    lines = summarise([plain, other, curve(settings="cccc")])
+    assert [line.note for line in lines] == ["settings aaaa", "agent.gamma=0.9", "settings cccc"]
     assert note_of(plain.group, [plain], {plain.group: [plain]}) == ""
 
 
