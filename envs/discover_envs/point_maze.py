@@ -331,11 +331,12 @@ def _check_agrees(layout: MazeLayout, config: PointMazeConfig) -> None:
                 f"point maze: {key}={value} contradicts {what}; leave {key} out (env=point_maze sets none, "
                 f"env=point_maze/4d does), or set layout={GENERATED}"
             )
-    if config.layout_seed != PointMazeConfig.layout_seed:
-        raise ValueError(
-            f"point maze: layout_seed={config.layout_seed} draws nothing with {what}; leave layout_seed out, or set "
-            f"layout={GENERATED}"
-        )
+    for key in ("corridors", "dead_ends", "layout_seed"):
+        value = getattr(config, key)
+        if value != getattr(PointMazeConfig, key):
+            raise ValueError(
+                f"point maze: {key}={value} draws nothing with {what}; leave {key} out, or set layout={GENERATED}"
+            )
 
 
 def _check_start(layout: MazeLayout, config: PointMazeConfig) -> None:

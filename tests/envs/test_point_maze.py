@@ -316,6 +316,8 @@ def space_file(tmp_path):
     [
         ({"dim": 4}, r"dim=4 contradicts '.*space\.npz', a 3-D maze of radius 2; leave dim out .*, or set layout=gen"),
         ({"radius": 3}, r"radius=3 contradicts '.*space\.npz', a 3-D maze of radius 2; leave radius out"),
+        ({"corridors": 9}, r"corridors=9 draws nothing with '.*space\.npz', a 3-D maze of radius 2; leave cor"),
+        ({"dead_ends": 9}, r"dead_ends=9 draws nothing with '.*space\.npz'"),
         ({"layout_seed": 1}, r"layout_seed=1 draws nothing with '.*space\.npz', a 3-D maze of radius 2; leave"),
         ({"layout": "open", "radius": 3}, r"radius=3 contradicts layout 'open', a 2-D maze of radius"),
         ({"layout": "\n#####\n#..G#\n#...#\n#...#\n#####\n", "radius": 3}, "radius=3 contradicts layout 'rows', a 2-D"),
