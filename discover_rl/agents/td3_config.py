@@ -51,11 +51,13 @@ class TD3Config:
         hindsight_bound: Whether the Bellman target is at least γ^k where the episode is known to have reached the
             goal k steps later. True of every deterministic environment, and it spares bootstrapping the way
             back through k states; where chance decides, it is optimistic. Needs ``goal_is_terminal``.
-        hindsight_slack: Factor on those k steps, at least 1. Above 1 the bound still shows the way where nothing is
-            known yet, and leaves room below γ^k for what goes wrong on other attempts at the same way, such as a fall.
+        hindsight_slack: Factor on those k steps, at least 1; without effect where the bound is off. Above 1 the bound
+            still shows the way where nothing is known yet, and leaves room below γ^k for what goes wrong on other
+            attempts at the same way, such as a fall.
         hindsight_confidence: Share of that bound that counts, in (0, 1]: the probability with which what came to the
-            goal once is taken to come there again. Like the slack it leaves room for what goes wrong, but as much for
-            near goals as for far ones, where a factor on the steps leaves nothing of the bound.
+            goal once is taken to come there again; without effect where the bound is off. Like the slack it leaves
+            room for what goes wrong, but as much for near goals as for far ones, where a factor on the steps leaves
+            nothing of the bound.
         relative_gradients: Whether errors and gains count relative to Q where it is small. Q is the softplus of a
             critic's output z, whose slope is about Q there; the gradient of the squared error, (Q - y) dQ/dz, and what
             the actor ascends, dQ/dz dz/da, have it as a factor, so that far goals, Q = γ^d, hardly count beside near

@@ -18,6 +18,7 @@ from discover_rl.cli.parsing import ERRORS, fail, sentence
 
 if TYPE_CHECKING:
     from discover_rl.config import TrainConfig
+    from discover_rl.goals import Environment
 
 
 def run(arguments: list[str]) -> None:
@@ -143,7 +144,7 @@ def _train(config: "TrainConfig", label: str) -> float:
         if config.keep_checkpoint:
             print("; the same command goes on from there", end="")
     last = _print_where(run_dir, trainer.seeds)
-    _print_hint(run_dir, config, getattr(trainer.agent, "horizon", None))
+    _print_hint(run_dir, config, trainer.env, getattr(trainer.agent, "horizon", None))
     return last
 
 
@@ -162,8 +163,9 @@ def _print_where(run_dir: Path, seeds: list[int]) -> float:
     return last
 
 
-def _print_hint(run_dir: Path, config: "TrainConfig", horizon: float | None) -> None:
+def _print_hint(run_dir: Path, config: "TrainConfig", env: "Environment", horizon: float | None) -> None:
     """Say what may be wrong where goals are achieved and the target is not; not every agent has a horizon."""
+    from discover_rl.goals import HasCells
     from discover_rl.report import read_metrics
     from discover_rl.report.hints import held_too_far
     from discover_rl.run_folder import METRICS
@@ -182,6 +184,8 @@ def _print_hint(run_dir: Path, config: "TrainConfig", horizon: float | None) -> 
         remedies.insert(0, "agent.n_steps=5")
     if getattr(config.agent, "hindsight_slack", 1) > 1:
         remedies.insert(0, "agent.hindsight_slack=1 agent.hindsight_confidence=0.5")
+    if not config.prior and isinstance(env, HasCells) and env.observation_dim > env.goal_space.dim:
+        remedies.insert(0, "prior=RUN_DIR of a simpler body in the same maze")
     print(
         f"hint: {whose}: {achieved:.0%} of the chosen goals are achieved, but held for {steps:.0f} steps away on "
         f"average, and from {horizon:.0f} on values tell no difference: what lies beyond looks neither near nor novel. "
