@@ -224,8 +224,14 @@ def test_training_says_where_everything_is_and_it_is_there(here, capsys, tiny_ar
             "seed 2",
             "prior=RUN_DIR of a simpler body in the same maze or a larger agent.gamma",
         ),
+        (
+            ["agent.target_critics=1", "agent.n_steps=3", "env=point_maze_mujoco", "selector=mega"],
+            {2: (110.0, 0.6)},
+            "seed 2",
+            "agent.relative_gradients=true or a larger agent.gamma",
+        ),
     ],
-    ids=["defaults", "one critic", "one seed", "slack", "a body"],
+    ids=["defaults", "one critic", "one seed", "slack", "a body", "a body, no relevance"],
 )
 def test_training_hints_at_values_that_end(here, capsys, tiny_arguments, monkeypatch, settings, held, whose, remedies):
     """What the hint looks at is tested in tests/report/test_hints.py."""

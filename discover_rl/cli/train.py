@@ -184,7 +184,8 @@ def _print_hint(run_dir: Path, config: "TrainConfig", env: "Environment", horizo
         remedies.insert(0, "agent.n_steps=5")
     if getattr(config.agent, "hindsight_slack", 1) > 1:
         remedies.insert(0, "agent.hindsight_slack=1 agent.hindsight_confidence=0.5")
-    if not config.prior and isinstance(env, HasCells) and env.observation_dim > env.goal_space.dim:
+    asks_prior = getattr(config.selector, "relevance", 0.0) and not config.prior
+    if asks_prior and isinstance(env, HasCells) and env.observation_dim > env.goal_space.dim:
         remedies.insert(0, "prior=RUN_DIR of a simpler body in the same maze")
     print(
         f"hint: {whose}: {achieved:.0%} of the chosen goals are achieved, but held for {steps:.0f} steps away on "
