@@ -21,9 +21,9 @@ class Retargeted:
     """An environment under another goal space, with other targets, or with both; the contract is the same.
 
     A target that its start has solved is drawn anew, some times over; so is the start, where that can be asked (not
-    within a CUDA graph). What the environment offers beyond the contract
-    is offered here as far as it still holds: a map and cells where goals are coordinates that the environment knows,
-    its true distances where the targets are its own.
+    within a CUDA graph, where such an episode stays as it is). What the environment offers beyond the contract is
+    offered here as far as it still holds: a map and cells where goals are coordinates that the environment knows, its
+    true distances where the targets are its own.
 
     Args:
         env: The environment; its own reset must have been called.
